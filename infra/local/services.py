@@ -1,0 +1,75 @@
+"""What each service process of an embedded stack is started with, and which database roles and passwords there are."""
+
+import os
+import secrets
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from infra.local.home import Home, read_json, write_json
+from infra.local.postgres import ROLE_OF_ALL, dsn_of
+
+SERVICES = ("access", "admission", "beds", "billing", "daysurgery", "followup", "insight")
+DATABASE = "wardstream"
+AUDIT_ROLE = "ws_audit"
+"""May read every schema and write none; for `wardstream audit` and its like."""
+
+_NOT_INHERITED = ("WARDSTREAM_HOME", "WARDSTREAM_FAULT_POINT", "WARDSTREAM_MIGRATE_URL", "WARDSTREAM_APP_ROLE")
+
+
+def app_role(service: str) -> str:
+    """Return the role the service works as."""
+    return f"ws_{service}"
+
+
+def owner_role(service: str) -> str:
+    """Return the role that owns the service's schema and runs its migrations."""
+    return f"ws_{service}_owner"
+
+
+def passwords(home: Home) -> dict[str, str]:
+    """Return every database role's password; made at random once and kept in a file only the owner can read (S9)."""
+    path = home.secrets / "postgres.json"
+    known: dict[str, str] = read_json(path)
+    roles = [ROLE_OF_ALL, AUDIT_ROLE, *(role(service) for service in SERVICES for role in (app_role, owner_role))]
+    missing = [role for role in roles if role not in known]
+    if missing:
+        known |= {role: secrets.token_urlsafe(24) for role in missing}
+        write_json(path, known)
+    return known
+
+
+def signing_key_file(home: Home) -> Path:
+    """Return where the access service keeps its signing key; it makes the key itself when there is none."""
+    return home.secrets / "access-signing-key.json"
+
+
+def command(service: str) -> list[str]:
+    """Return the command line of a service."""
+    return [sys.executable, "-m", f"services.{service}.main"]
+
+
+def environment(home: Home, service: str, ports: Mapping[str, int]) -> dict[str, str]:
+    """Return the whole environment of a service: ours, then `env.json`, which is read anew at every start.
+
+    A null there takes a variable away.
+    """
+    env = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
+    env |= {
+        "PYTHONUNBUFFERED": "1",
+        "MALLOC_ARENA_MAX": "2",
+        "WARDSTREAM_DATABASE_URL": dsn_of(ports["postgres"], app_role(service), passwords(home)[app_role(service)], DATABASE),
+        "WARDSTREAM_KAFKA_BOOTSTRAP": f"127.0.0.1:{ports['kafka']}",
+        "WARDSTREAM_HOST": "127.0.0.1",
+        "WARDSTREAM_PORT": str(ports[service]),
+        "WARDSTREAM_JWKS_URL": f"http://127.0.0.1:{ports['access']}/api/access/.well-known/jwks.json",
+        "WARDSTREAM_OTLP_ENDPOINT": f"http://127.0.0.1:{ports['insight']}/api/insight/v1/traces",
+    }
+    if service == "access":
+        env["WARDSTREAM_SIGNING_KEY_FILE"] = str(signing_key_file(home))
+    for name, value in read_json(home.env_file).get(service, {}).items():
+        if value is None:
+            env.pop(name, None)
+        else:
+            env[name] = str(value)
+    return env

@@ -1,0 +1,231 @@
+"""The relay: sends unsent outbox rows to the broker, each aggregate in order, and marks them after the acknowledgement.
+
+One relay per service: elected by an advisory lock on its own session and fenced by an epoch, so that a paused twin that wakes
+up can at worst send old events again, which every consumer discards (R7). A broker that is down costs nothing but time:
+the outbox grows, commands go on (R63).
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+import orjson
+import structlog
+
+from shared import faults
+from shared.contracts.registry import EVENT_TOPICS, EVENTS, RESYNC_TOPICS
+from shared.db import RETRYABLE, Database
+from shared.messaging.broker import (
+    BEACON_TYPE,
+    BrokerUnavailable,
+    Producer,
+    digest_of,
+    event_headers,
+)
+
+log = structlog.get_logger()
+
+BATCH_MAX = 500
+POLL_SECONDS = 0.5
+BEACON_SECONDS = 60.0
+ELECTION_SECONDS = 1.0
+
+_SELECT = """
+SELECT u.id, u.resend, o.event_id, o.aggregate_id, o.version, o.type, o.body::text AS body, o.occurred_at, o.recorded_at,
+       o.correlation_id, o.causation_id, o.actor, o.source, o.traceparent
+FROM outbox_unsent u JOIN outbox o USING (id)
+ORDER BY u.id LIMIT $1
+"""
+_MARK = """
+WITH mine AS (SELECT 1 FROM relay WHERE epoch = $1 FOR SHARE),
+     gone AS (DELETE FROM outbox_unsent USING mine WHERE id = ANY($2::bigint[]) RETURNING id),
+     counted AS (
+        INSERT INTO relay_sent AS s (topic, part, events, version_sum, digest)
+        SELECT m.* FROM unnest($3::text[], $4::int[], $5::bigint[], $6::numeric[], $7::numeric[]) AS m(topic, part, events, version_sum, digest), mine
+        ON CONFLICT (topic, part) DO UPDATE SET events = s.events + excluded.events,
+            version_sum = s.version_sum + excluded.version_sum, digest = s.digest + excluded.digest)
+SELECT count(*) FROM gone
+"""
+
+
+class RelayFenced(Exception):
+    """Another relay of this service was elected meanwhile; this one must stop marking."""
+
+
+class Relay:
+    """Sends one service's outbox. `run` returns only when cancelled."""
+
+    def __init__(self, service: str, db: Database, make_producer: Callable[[], Producer]) -> None:
+        self._service = service
+        self._db = db
+        self._make_producer = make_producer
+        self.epoch: int | None = None
+        self.turned_at = time.monotonic()
+        self.oldest_unsent_seconds = 0.0
+        self._topic_of = {ce_type: cls.topic.name for ce_type, cls in EVENTS.items()}
+
+    @property
+    def leading(self) -> bool:
+        """Say whether this process is the elected relay."""
+        return self.epoch is not None
+
+    async def run(self) -> None:
+        """Stand for election, relay while elected, and start over after any failure of database or broker."""
+        wait_seconds = 0.2
+        while True:
+            try:
+                await self._lead()
+            except (BrokerUnavailable, RelayFenced, *RETRYABLE) as error:
+                log.warning("relay_interrupted", service=self._service, error=type(error).__name__, wait_seconds=wait_seconds)
+                await asyncio.sleep(wait_seconds)
+                wait_seconds = min(wait_seconds * 2, 5.0)
+            else:
+                wait_seconds = 0.2
+            finally:
+                self.epoch = None
+                self.turned_at = time.monotonic()
+
+    async def _lead(self) -> None:
+        async with self._db.pool.acquire(timeout=10) as conn:
+            while not await conn.fetchval("SELECT pg_try_advisory_lock(hashtext($1), 1)", f"relay:{self._service}"):
+                self.turned_at = time.monotonic()
+                await asyncio.sleep(ELECTION_SECONDS)
+            producer = self._make_producer()
+            try:
+                await producer.start()
+                epoch: int = await conn.fetchval("UPDATE relay SET epoch = epoch + 1 RETURNING epoch")
+                self.epoch = epoch
+                log.info("relay_elected", service=self._service, epoch=epoch)
+                await self._relay_while_leading(conn, producer, epoch)
+            finally:
+                with contextlib.suppress(Exception):
+                    await producer.stop()
+                with contextlib.suppress(*RETRYABLE):
+                    await conn.execute("SELECT pg_advisory_unlock(hashtext($1), 1)", f"relay:{self._service}")
+
+    async def _relay_while_leading(self, conn: Any, producer: Producer, epoch: int) -> None:
+        beacon_at = time.monotonic() + BEACON_SECONDS
+        while True:
+            self._db.wake_relay.clear()
+            sent = await self.relay_batch(conn, producer, epoch)
+            self.turned_at = time.monotonic()
+            if time.monotonic() >= beacon_at and sent < BATCH_MAX:
+                await self.send_beacons(conn, producer)
+                beacon_at = time.monotonic() + BEACON_SECONDS
+            if sent == 0:
+                self.oldest_unsent_seconds = 0.0
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._db.wake_relay.wait(), POLL_SECONDS)
+
+    async def relay_batch(self, conn: Any, producer: Producer, epoch: int) -> int:
+        """Send and mark up to BATCH_MAX unsent events; returns how many were marked.
+
+        A record the broker refuses blocks the later events of its own aggregate only (R9).
+
+        Raises:
+            RelayFenced: another relay was elected; nothing was marked.
+            BrokerUnavailable: nothing of the batch was acknowledged.
+        """
+        rows = await conn.fetch(_SELECT, BATCH_MAX)
+        if not rows:
+            return 0
+        faults.reached("K13")
+        self.oldest_unsent_seconds = (datetime.now(rows[0]["recorded_at"].tzinfo) - rows[0]["recorded_at"]).total_seconds()
+        futures: list[asyncio.Future[Any]] = []
+        for row in rows:
+            futures.append(await self._send(producer, row))
+            if len(futures) == 1:
+                faults.reached("K14")
+        outcomes = await asyncio.gather(*futures, return_exceptions=True)
+        faults.reached("K15")
+        await self._mark(conn, epoch, rows, outcomes)
+        return len(rows)
+
+    async def _send(self, producer: Producer, row: Any) -> "asyncio.Future[Any]":
+        ce_type: str = row["type"]
+        aggregate_id: str = row["aggregate_id"]
+        return await producer.send(
+            self._topic_of[ce_type],
+            aggregate_id.encode(),
+            row["body"].encode(),
+            event_headers(
+                event_id=row["event_id"],
+                ce_type=ce_type,
+                aggregate_id=aggregate_id,
+                version=row["version"],
+                occurred_at=row["occurred_at"],
+                recorded_at=row["recorded_at"],
+                correlation_id=row["correlation_id"],
+                causation_id=row["causation_id"],
+                actor=row["actor"],
+                source=row["source"],
+                traceparent=row["traceparent"],
+            ),
+        )
+
+    async def _mark(self, conn: Any, epoch: int, rows: Sequence[Any], outcomes: Sequence[Any]) -> None:
+        failed: set[str] = set()
+        marked: list[int] = []
+        sums: dict[tuple[str, int], list[int]] = {}
+        problem: BaseException | None = None
+        for row, outcome in zip(rows, outcomes, strict=True):
+            if isinstance(outcome, BaseException):
+                failed.add(row["aggregate_id"])
+                problem = outcome
+            elif row["aggregate_id"] not in failed:
+                marked.append(row["id"])
+                if not row["resend"]:
+                    total = sums.setdefault((self._topic_of[row["type"]], outcome.partition), [0, 0, 0])
+                    total[0] += 1
+                    total[1] += row["version"]
+                    total[2] += digest_of(row["event_id"])
+        if marked:
+            faults.reached("K16")
+            places = sorted(sums)
+            gone = await conn.fetchval(
+                _MARK,
+                epoch,
+                marked,
+                [topic for topic, _ in places],
+                [part for _, part in places],
+                *([sums[place][n] for place in places] for n in range(3)),
+            )
+            if gone == 0:
+                raise RelayFenced("Another relay of this service was elected.")
+            faults.reached("K17")
+        if problem is not None:
+            raise BrokerUnavailable("Some records were not acknowledged.") from problem
+
+    async def send_beacons(self, conn: Any, producer: Producer) -> None:
+        """Put into each partition of this service's topics what it must contain up to here (R11)."""
+        futures = []
+        for row in await conn.fetch("SELECT topic, part, events, version_sum, digest FROM relay_sent"):
+            body = {"events": int(row["events"]), "version_sum": int(row["version_sum"]), "digest": str(int(row["digest"]))}
+            headers = [("ce_specversion", b"1.0"), ("ce_type", BEACON_TYPE.encode()), ("content-type", b"application/json")]
+            futures.append(await producer.send(row["topic"], b"beacon", orjson.dumps(body), headers, partition=row["part"]))
+        await asyncio.gather(*futures)
+
+
+async def resend(conn: asyncpg.Connection, *, topic: str, aggregate_id: str | None, after_version: int) -> int:
+    """Queue events of one aggregate, or of the whole topic, to be sent once more from the outbox (R16, R14).
+
+    Consumers that know them discard them; returns how many were queued.
+    """
+    types = [ce_type for ce_type, cls in EVENTS.items() if cls.topic == EVENT_TOPICS[topic]]
+    done: str = await conn.execute(
+        "INSERT INTO outbox_unsent (id, resend) SELECT id, true FROM outbox"
+        " WHERE type = ANY($1) AND ($2::text IS NULL OR aggregate_id = $2) AND version > $3 ON CONFLICT DO NOTHING",
+        types,
+        aggregate_id,
+        after_version,
+    )
+    return int(done.rsplit(" ", 1)[1])
+
+
+def resync_topic_of(topic: str) -> str:
+    """Return where the owner of `topic` takes requests to send again."""
+    return RESYNC_TOPICS[f"{EVENT_TOPICS[topic].owner}.resync.v1"].name

@@ -1,0 +1,568 @@
+"""The door of every service: who is asking, may they, once only, and every refusal as a problem document.
+
+    Gate      before anything is read: size, JSON, depth, load, token (ASGI middleware)
+    Door      one command = one transaction with its idempotency key, audit row and events; one query = one audited read
+"""
+
+import asyncio
+import hashlib
+import random
+import re
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Self
+from uuid import UUID
+
+import asyncpg
+import orjson
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from opentelemetry import trace
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from shared import faults, telemetry
+from shared.access.actor import Actor
+from shared.access.policy import Permission, require, scope_of
+from shared.access.policy import Scope as Reach
+from shared.access.roles import Role
+from shared.access.tokens import TokenVerifier
+from shared.contracts.envelope import Instant, Source
+from shared.db import CONTENTION, RETRYABLE, AuditRow, Database, Transaction
+from shared.errors import (
+    BadRequest,
+    Forbidden,
+    Invalid,
+    PayloadTooLarge,
+    PreconditionFailed,
+    PreconditionRequired,
+    Problem,
+    Refused,
+    Unauthenticated,
+    Unavailable,
+    UnsupportedMediaType,
+)
+from shared.messaging import outbox
+
+log = structlog.get_logger()
+
+BODY_BYTES_MAX = 1_048_576
+JSON_DEPTH_MAX = 32
+REQUESTS_IN_FLIGHT_MAX = 256
+CONTENTION_TRIES = 6
+WAIT_SECONDS_MAX = 30.0
+PAGE_MAX = 200
+
+PROBLEM_JSON = "application/problem+json"
+_TITLES = {
+    400: "The request cannot be read",
+    401: "Sign in first",
+    403: "Not allowed",
+    404: "Not found",
+    405: "Not possible here",
+    409: "Refused",
+    412: "Changed meanwhile",
+    413: "Too large",
+    415: "Not JSON",
+    422: "Not valid",
+    428: "Version needed",
+    429: "Too many requests",
+    500: "Internal error",
+    503: "Not available now",
+}
+_KEY_FORM = re.compile(r"^[A-Za-z0-9_.:/+=-]{8,200}$")
+
+
+class NotYet(Refused):
+    """Refused now, but the fact it waits for may arrive any moment; `Prefer: wait=N` waits for it (RFC 7240)."""
+
+    code = "not_yet"
+
+    def __init__(self, detail: str, *, code: str, wait_for: UUID) -> None:
+        super().__init__(detail, code=code, retry_after_seconds=1)
+        self.wait_for = str(wait_for)
+
+
+def problem_response(problem: Problem, *, errors: Sequence[dict[str, str]] = ()) -> Response:
+    """Return the RFC 9457 document of a problem; it never repeats what was sent."""
+    span = trace.get_current_span().get_span_context()
+    document: dict[str, object] = {
+        "type": f"urn:wardstream:problem:{problem.code}",
+        "title": _TITLES.get(problem.status, "Problem"),
+        "status": problem.status,
+        "code": problem.code,
+        "detail": problem.detail,
+        "trace_id": f"{span.trace_id:032x}" if span.is_valid else None,
+    }
+    if problem.facts:
+        document["facts"] = problem.facts
+    if errors:
+        document["errors"] = list(errors)
+    headers = {"Cache-Control": "no-store"}
+    if problem.retry_after_seconds is not None:
+        headers["Retry-After"] = str(problem.retry_after_seconds)
+    if problem.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return Response(orjson.dumps(document, default=str), problem.status, headers, PROBLEM_JSON)
+
+
+class ProblemDocument(BaseModel):
+    """RFC 9457, for the interface documents."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    trace_id: str | None = None
+
+
+PROBLEM_RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"model": ProblemDocument, "description": _TITLES[status]} for status in (400, 401, 403, 404, 409, 422, 503)
+}
+
+
+def json_depth(body: bytes) -> int:
+    """Return how deep the brackets of a JSON text nest, without parsing it."""
+    depth = deepest = 0
+    in_string = escaped = False
+    for byte in body:
+        if in_string:
+            if escaped:
+                escaped = False
+            elif byte == 0x5C:
+                escaped = True
+            elif byte == 0x22:
+                in_string = False
+        elif byte == 0x22:
+            in_string = True
+        elif byte in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in b"]}":
+            depth -= 1
+    return deepest
+
+
+class Gate:
+    """Refuses what no handler should see, and names who is asking in `scope["state"]["actor"]`."""
+
+    def __init__(self, app: ASGIApp, *, verifier: TokenVerifier, public: frozenset[str] = frozenset()) -> None:
+        self._app = app
+        self._verifier = verifier
+        self._public = public
+        self._in_flight = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check the request, then hand it on with its body already read."""
+        if scope["type"] != "http" or not scope["path"].startswith("/api/"):
+            await self._app(scope, receive, send)
+            return
+        if self._in_flight >= REQUESTS_IN_FLIGHT_MAX:
+            busy = Unavailable("The service is busy; repeat with the same key.", code="busy", retry_after_seconds=1)
+            await problem_response(busy)(scope, receive, send)
+            return
+        self._in_flight += 1
+        try:
+            headers = dict(scope["headers"])
+            if scope["path"] not in self._public:
+                scope.setdefault("state", {})["actor"] = await self._who(headers)
+            receive = await self._checked_body(scope, headers, receive)
+            await self._app(scope, receive, send)
+        except Problem as problem:
+            await problem_response(problem)(scope, receive, send)
+        finally:
+            self._in_flight -= 1
+
+    async def _who(self, headers: MutableMapping[bytes, bytes]) -> Actor:
+        scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise Unauthenticated("A bearer token is needed.", code="token_missing")
+        return await self._verifier.verify(token)
+
+    @staticmethod
+    async def _checked_body(scope: Scope, headers: MutableMapping[bytes, bytes], receive: Receive) -> Receive:
+        if scope["method"] in ("GET", "HEAD", "OPTIONS"):
+            return receive
+        too_large = PayloadTooLarge("The body is larger than 1 MiB.")
+        if int(headers.get(b"content-length", b"0") or 0) > BODY_BYTES_MAX:
+            raise too_large
+        chunks: list[bytes] = []
+        size = 0
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return receive
+            chunks.append(message.get("body", b""))
+            size += len(chunks[-1])
+            if size > BODY_BYTES_MAX:
+                raise too_large
+            more = message.get("more_body", False)
+        body = b"".join(chunks)
+        if body:
+            media_type = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
+            if media_type != b"application/json":
+                raise UnsupportedMediaType("Send application/json.")
+            if body.count(b"{") + body.count(b"[") > JSON_DEPTH_MAX and json_depth(body) > JSON_DEPTH_MAX:
+                raise BadRequest("The JSON nests too deep.", code="json_too_deep")
+        given = False
+
+        async def replay() -> Message:
+            nonlocal given
+            if given:
+                return await receive()
+            given = True
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        return replay
+
+
+def install_problem_handlers(app: FastAPI) -> None:
+    """Make every error of this app a problem document that never echoes input (FastAPI's own 422 would)."""
+
+    @app.exception_handler(Problem)
+    async def on_problem(request: Request, problem: Problem) -> Response:
+        return problem_response(problem)
+
+    @app.exception_handler(RequestValidationError)
+    async def on_invalid(request: Request, error: RequestValidationError) -> Response:
+        found = error.errors()
+        if any(item["type"] == "json_invalid" for item in found):
+            return problem_response(BadRequest("The body is not JSON.", code="not_json"))
+        errors = [{"pointer": _pointer(item["loc"]), "problem": item["type"]} for item in found[:20]]
+        return problem_response(Invalid("Some fields are missing, unknown or wrong.", code="invalid_fields"), errors=errors)
+
+    @app.exception_handler(HTTPException)
+    async def on_http(request: Request, error: HTTPException) -> Response:
+        problem = Problem(_TITLES.get(error.status_code, "The request cannot be served."), code=f"http_{error.status_code}")
+        response = problem_response(problem)
+        document = orjson.loads(response.body)
+        document["status"], document["title"] = error.status_code, _TITLES.get(error.status_code, "Problem")
+        return Response(orjson.dumps(document), error.status_code, media_type=PROBLEM_JSON)
+
+    @app.exception_handler(Exception)
+    async def on_bug(request: Request, error: Exception) -> Response:
+        log.error("request_failed", route=_route_of(request), error=type(error).__name__, exc_info=error)
+        return problem_response(Problem("Something went wrong here; nothing was changed by a request without an answer you saw."))
+
+
+def _pointer(location: Sequence[str | int]) -> str:
+    # Unknown fields are named by the caller: say that there is one, not what it is called.
+    return "/" + "/".join(str(part) for part in location if isinstance(part, int) or re.fullmatch(r"[a-z_]{1,40}", str(part)))
+
+
+def _route_of(request: Request) -> str:
+    route = request.scope.get("route")
+    return f"{request.method} {getattr(route, 'path', 'unknown')}"
+
+
+class Body(BaseModel):
+    """The body of a command: unknown fields are refused, so that a typing error never silently loses a fact."""
+
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+
+
+class FactBody(Body):
+    """A body that records a fact; the past may be recorded only with a source that says so."""
+
+    source: Source = "live"
+    occurred_at: Annotated[Instant | None, Field(description="When it happened; only with source import or downtime.")] = None
+
+    @model_validator(mode="after")
+    def _past_needs_a_source(self) -> Self:
+        if (self.source != "live") != (self.occurred_at is not None):
+            raise ValueError("occurred_at goes with source import or downtime, and live goes without.")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who is asking, for checks that need the object's ward."""
+
+    actor: Actor
+
+    def require(self, permission: Permission, *, ward: str | None = None) -> Role:
+        """Return the role that allows this here, or refuse (S1)."""
+        return require(self.actor, permission, ward=ward)
+
+    def scope_of(self, permission: Permission) -> Reach:
+        """Return the wards in which this is allowed."""
+        return scope_of(self.actor, permission)
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The outcome of a command or query: what to tell, and what to write into the audit."""
+
+    body: Any
+    object_type: str
+    object_id: object = None
+    patient_tok: UUID | None = None
+    status: int = 200
+    etag: int | None = None
+    purpose: str | None = None
+    audited: bool = True
+    location: str | None = None
+
+
+Action = Callable[[Transaction, Caller], Awaitable[Answered]]
+
+
+def if_match(request: Request) -> int:
+    """Return the version the caller read.
+
+    Raises:
+        PreconditionRequired: no If-Match. BadRequest: not one of our tags.
+    """
+    tag = request.headers.get("if-match")
+    if tag is None:
+        raise PreconditionRequired("Send If-Match with the ETag you read.")
+    found = re.fullmatch(r'(?:W/)?"(\d{1,18})"', tag.strip())
+    if found is None:
+        raise BadRequest("If-Match is not an ETag of ours.", code="bad_if_match")
+    return int(found.group(1))
+
+
+def check_version(expected: int, actual: int) -> None:
+    """Refuse when somebody else changed the thing since it was read (412)."""
+    if expected != actual:
+        raise PreconditionFailed("Somebody changed this since you read it; read it again.")
+
+
+def wait_seconds_of(request: Request) -> float:
+    """Return how long the caller prefers to wait for a fact that may arrive any moment (`Prefer: wait=N`)."""
+    found = re.search(r"(?:^|,)\s*wait=(\d{1,3})(?:\s*(?:,|;|$))", request.headers.get("prefer", ""))
+    return min(float(found.group(1)), WAIT_SECONDS_MAX) if found else 0.0
+
+
+class Door:
+    """Runs commands and queries of one service, each in one transaction."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def command(
+        self,
+        request: Request,
+        permission: Permission,
+        action: Action,
+        *,
+        body: BaseModel | None = None,
+    ) -> Response:
+        """Do `action` once for this Idempotency-Key, with its events and audit row, or change nothing (R1, R2, R3).
+
+        Raises:
+            Problem: the refusal; the transaction was rolled back. Unavailable: not known or not possible now; the same
+                key is safe to repeat.
+        """
+        actor: Actor = request.state.actor
+        key = request.headers.get("idempotency-key")
+        if key is None:
+            raise BadRequest("Send an Idempotency-Key.", code="idempotency_key_missing")
+        if not _KEY_FORM.match(key):
+            raise BadRequest("The Idempotency-Key has a form we do not take.", code="idempotency_key_bad")
+        caller = Caller(actor)
+        await self._require_anywhere(request, caller, permission)
+        occurred_at, source = _fact_time(body, caller)
+        route = f"{request.method} {request.url.path}"
+        text = b"" if body is None else body.model_dump_json().encode()
+        body_hash = hashlib.sha256(route.encode() + b"\n" + text).digest()[:16]
+        deadline = asyncio.get_running_loop().time() + wait_seconds_of(request)
+        tries = 0
+        while True:
+            try:
+                return await self._try_once(request, permission, caller, action, key, route, body_hash, occurred_at, source)
+            except NotYet as not_yet:
+                await self._wait_for(not_yet, deadline)
+            except (asyncpg.UniqueViolationError, *CONTENTION) as error:
+                if isinstance(error, asyncpg.UniqueViolationError) and error.table_name not in ("idem", "outbox"):
+                    raise
+                tries = await _again_or_give_up(tries, error)
+            except Forbidden:
+                await self._audit_denial(request, actor, permission)
+                raise
+            except RETRYABLE as error:
+                tries = await _again_or_give_up(tries + 2, error)
+
+    async def _try_once(
+        self,
+        request: Request,
+        permission: Permission,
+        caller: Caller,
+        action: Action,
+        key: str,
+        route: str,
+        body_hash: bytes,
+        occurred_at: datetime | None,
+        source: str,
+    ) -> Response:
+        actor = caller.actor
+        async with self._db.pool.acquire(timeout=10) as conn:
+            faults.reached("K18")
+            transaction = conn.transaction()
+            await transaction.start()
+            try:
+                first = await conn.fetchrow(_FIRST, actor.user_id, key)
+                if first["status"] is not None:
+                    await transaction.rollback()
+                    return _stored_answer(first, body_hash)
+                if not first["locked"]:
+                    raise Refused(
+                        "The first request with this key is still being worked on.", code="in_progress", retry_after_seconds=1
+                    )
+                tx = Transaction(
+                    conn=conn,
+                    now=occurred_at or self._db.clock.stamp(first["now"]),
+                    actor=actor.user_id,
+                    source=source,
+                    traceparent=telemetry.current_traceparent(),
+                )
+                answered = await action(tx, caller)
+                tx.role = ",".join(sorted(role.value for role in actor.roles))
+                tx.audits.append(_audit_row(_route_of(request), answered))
+                content = orjson.dumps(answered.body)
+                await outbox.flush(
+                    tx, outbox.Answer(actor.user_id, key, route, body_hash, answered.status, _remember(answered, content))
+                )
+            except BaseException:
+                await transaction.rollback()
+                raise
+            await transaction.commit()
+        faults.reached("K19")
+        self._db.committed(tx)
+        return _response(answered.status, content, answered.etag, answered.location, repeated=False)
+
+    async def query(self, request: Request, permission: Permission, read: Action) -> Response:
+        """Read, and write who read what of whom into the audit before the answer leaves (S3)."""
+        caller = Caller(request.state.actor)
+        await self._require_anywhere(request, caller, permission)
+        deadline = asyncio.get_running_loop().time() + wait_seconds_of(request)
+        tries = 0
+        while True:
+            try:
+                async with self._db.pool.acquire(timeout=10) as conn, conn.transaction():
+                    tx = Transaction(conn=conn, now=await conn.fetchval("SELECT clock_timestamp()"), actor=caller.actor.user_id)
+                    answered = await read(tx, caller)
+                    if answered.audited:
+                        tx.role = ",".join(sorted(role.value for role in caller.actor.roles))
+                        tx.audits.append(_audit_row(_route_of(request), answered))
+                        await outbox.flush(tx)
+                return _response(
+                    answered.status, orjson.dumps(answered.body), answered.etag, answered.location, repeated=False
+                )
+            except NotYet as not_yet:
+                await self._wait_for(not_yet, deadline)
+            except Forbidden:
+                await self._audit_denial(request, caller.actor, permission)
+                raise
+            except RETRYABLE as error:
+                tries = await _again_or_give_up(tries + 2, error)
+
+    async def _require_anywhere(self, request: Request, caller: Caller, permission: Permission) -> None:
+        if not caller.scope_of(permission):
+            await self._audit_denial(request, caller.actor, permission)
+            require(caller.actor, permission)
+
+    async def _audit_denial(self, request: Request, actor: Actor, permission: Permission) -> None:
+        async with self._db.pool.acquire(timeout=10) as conn, conn.transaction():
+            tx = Transaction(conn=conn, now=await conn.fetchval("SELECT clock_timestamp()"), actor=actor.user_id)
+            tx.role = ",".join(sorted(role.value for role in actor.roles))
+            tx.audits.append(AuditRow(_route_of(request), "permission", permission.value, outcome="denied"))
+            await outbox.flush(tx)
+
+    async def _wait_for(self, not_yet: NotYet, deadline: float) -> None:
+        left = deadline - asyncio.get_running_loop().time()
+        if left <= 0:
+            raise not_yet
+        async with self._db.signals.listening(not_yet.wait_for) as told:
+            # Another replica may consume the fact: look again after half a second even if nobody tells.
+            try:
+                await asyncio.wait_for(told.wait(), min(left, 0.5))
+            except TimeoutError:
+                return
+
+
+_FIRST = """
+SELECT clock_timestamp() AS now, pg_try_advisory_xact_lock(hashtextextended($1::uuid::text || $2, 18)) AS locked,
+       i.status, i.response, i.body_hash
+FROM (SELECT 1) one LEFT JOIN idem i ON i.actor = $1 AND i.key = $2
+"""
+
+
+def _fact_time(body: BaseModel | None, caller: Caller) -> tuple[datetime | None, str]:
+    if not isinstance(body, FactBody) or body.occurred_at is None:
+        return None, "live"
+    caller.require(Permission.FACTS_IMPORT)
+    return body.occurred_at, body.source
+
+
+def _audit_row(route: str, answered: Answered) -> AuditRow:
+    object_id = None if answered.object_id is None else str(answered.object_id)
+    return AuditRow(route, answered.object_type, object_id, answered.patient_tok, answered.purpose)
+
+
+def _remember(answered: Answered, content: bytes) -> str:
+    return orjson.dumps({"etag": answered.etag, "location": answered.location}).decode() + "\n" + content.decode()
+
+
+def _stored_answer(row: Any, body_hash: bytes) -> Response:
+    if row["body_hash"] != body_hash:
+        raise Invalid("This Idempotency-Key was used for another request.", code="idempotency_key_reused")
+    extra, _, content = row["response"].partition("\n")
+    kept = orjson.loads(extra)
+    return _response(row["status"], content.encode(), kept["etag"], kept["location"], repeated=True)
+
+
+def _response(status: int, content: bytes, etag: int | None, location: str | None, *, repeated: bool) -> Response:
+    headers = {"Cache-Control": "no-store"}
+    if etag is not None:
+        headers["ETag"] = f'W/"{etag}"'
+    if location is not None:
+        headers["Location"] = location
+    if repeated:
+        headers["Idempotency-Replayed"] = "true"
+    return Response(content, status, headers, "application/json")
+
+
+async def _again_or_give_up(tries: int, error: BaseException) -> int:
+    if tries >= CONTENTION_TRIES:
+        log.warning("request_gave_up", error=type(error).__name__)
+        raise Unavailable(
+            "The answer is not known now; repeat with the same key.", code="try_again", retry_after_seconds=2
+        ) from error
+    await asyncio.sleep(random.uniform(0.005, 0.03) * (tries + 1))  # noqa: S311 - jitter, not a secret
+    return tries + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Where a list goes on: rows after `after`, at most `limit` (keyset, so that new rows never shift a page)."""
+
+    after: str | None
+    limit: int
+
+
+def page_of(request: Request) -> Page:
+    """Return the page asked for by `?after=…&limit=…`.
+
+    Raises:
+        BadRequest: the limit is no number from 1 to 200, or the cursor has a form we never gave.
+    """
+    limit = request.query_params.get("limit", "50")
+    after = request.query_params.get("after")
+    if not limit.isdigit() or not 1 <= int(limit) <= PAGE_MAX:
+        raise BadRequest("limit is a number from 1 to 200.", code="bad_limit")
+    if after is not None and not re.fullmatch(r"[A-Za-z0-9_.:|-]{1,80}", after):
+        raise BadRequest("after is no cursor of ours.", code="bad_cursor")
+    return Page(after, int(limit))
+
+
+def next_link(request: Request, cursor: str | None) -> str | None:
+    """Return the address of the next page, relative to the origin."""
+    return None if cursor is None else f"{request.url.path}?{request.url.include_query_params(after=cursor).query}"
+
+
