@@ -7,10 +7,10 @@ import asyncio
 import hashlib
 import re
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from uuid import UUID
 
@@ -20,6 +20,7 @@ from asyncpg.pool import PoolConnectionProxy
 
 from shared.clock import Clock
 from shared.contracts.envelope import Event
+from shared.errors import Refused
 from shared.settings import ServiceSettings
 
 Connection = asyncpg.Connection | PoolConnectionProxy
@@ -40,7 +41,13 @@ RETRYABLE: tuple[type[BaseException], ...] = (
 )
 """Errors after which the same work may be tried again (R4); everything else is a refusal or a bug."""
 
+
+class LostRace(Exception):
+    """A constraint says somebody else was first; look again and decide anew."""
+
+
 CONTENTION: tuple[type[BaseException], ...] = (
+    LostRace,
     asyncpg.SerializationError,
     asyncpg.DeadlockDetectedError,
     asyncpg.LockNotAvailableError,
@@ -150,6 +157,35 @@ class Database:
             self.signals.fire(tx.signals)
 
 
+@contextmanager
+def refusing(conflicts: Mapping[str, tuple[str, str]]) -> Iterator[None]:
+    """Turn a broken constraint into the refusal it means: constraint name -> (code, sentence).
+
+    Raises:
+        Refused: the database said no for a reason a person understands.
+    """
+    try:
+        yield
+    except asyncpg.IntegrityConstraintViolationError as error:
+        said = conflicts.get(error.constraint_name or "")
+        if said is None:
+            raise
+        raise Refused(said[1], code=said[0]) from error
+
+
+@asynccontextmanager
+async def transaction(db: Database) -> AsyncIterator[Transaction]:
+    """Open a transaction for work nobody asked for at a door: timers and first furnishing; its events go out on commit."""
+    from shared.messaging import outbox
+
+    async with db.pool.acquire(timeout=10) as conn:
+        async with conn.transaction():
+            tx = Transaction(conn=conn, now=db.clock.stamp(await conn.fetchval("SELECT clock_timestamp()")))
+            yield tx
+            await outbox.flush(tx)
+        db.committed(tx)
+
+
 async def _prepare_session(conn: asyncpg.Connection) -> None:
     await conn.set_type_codec(
         "jsonb", encoder=lambda value: orjson.dumps(value).decode(), decoder=orjson.loads, schema="pg_catalog"
@@ -226,7 +262,9 @@ async def migrate(dsn: str, service: str, *, app_role: str | None = None) -> lis
             "CREATE TABLE IF NOT EXISTS schema_migration"
             "(name text PRIMARY KEY, checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
         )
-        applied = {row["name"]: row["checksum"] for row in await conn.fetch("SELECT name, checksum FROM schema_migration")}
+        applied = {
+            row["name"]: row["checksum"] for row in await conn.fetch("SELECT name, checksum FROM schema_migration")
+        }
         done: list[str] = []
         for name, path in _migration_files(service):
             text = await asyncio.to_thread(path.read_text, "utf-8")
@@ -253,10 +291,9 @@ def _quoted(identifier: str) -> str:
     return f'"{identifier}"'
 
 
-
 def main() -> None:
     """Run `python -m shared.db migrate <service>`; the address comes from WARDSTREAM_MIGRATE_URL."""
-    import os  # noqa: PLC0415 - only the command line needs it
+    import os
 
     if len(sys.argv) != 3 or sys.argv[1] != "migrate":
         sys.exit("usage: python -m shared.db migrate SERVICE")

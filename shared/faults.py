@@ -9,7 +9,7 @@ _left = int(_pass) if _pass else 1
 
 def reached(point: str) -> None:
     """Kill this process with SIGKILL when it passes the armed point for the n-th time (`K8:3` = third pass)."""
-    global _left  # noqa: PLW0603 - one process, one countdown
+    global _left
     if point != _armed:
         return
     _left -= 1

@@ -27,7 +27,14 @@ from shared.db import RETRYABLE, Database, Transaction, create_pool
 from shared.errors import Refused
 from shared.messaging import parking
 from shared.messaging.broker import OnAssigned, Producer
-from shared.messaging.consumer import Consumer, GroupFactory, PoisonFound, Subscription, answer_resync_requests, run_handler
+from shared.messaging.consumer import (
+    Consumer,
+    GroupFactory,
+    PoisonFound,
+    Subscription,
+    answer_resync_requests,
+    run_handler,
+)
 from shared.messaging.kafka import KafkaConsumer, KafkaProducer
 from shared.messaging.relay import Relay
 from shared.settings import ServiceSettings
@@ -35,6 +42,7 @@ from shared.web import Answered, Caller, Door, Gate, install_problem_handlers, p
 
 log = structlog.get_logger()
 
+_DATABASE_TROUBLE: tuple[type[BaseException], ...] = (asyncpg.PostgresError, *RETRYABLE)
 STALL_SECONDS = 60.0
 SEAL_SECONDS = 5.0
 OLDEST_UNSENT_SECONDS_MAX = 30.0
@@ -58,6 +66,7 @@ class ServiceSpec:
     router: Callable[[Door], APIRouter]
     subscriptions: Sequence[Subscription] = ()
     timers: Sequence[Timer] = ()
+    on_start: Callable[[Database], Awaitable[None]] | None = None
     publishes: bool = True
     public_paths: frozenset[str] = frozenset()
 
@@ -82,7 +91,9 @@ class Runtime:
         """Make the relay and, where there are subscriptions, the consumer."""
         self.relay = Relay(self.spec.name, self.db, self.make_producer)
         if self.spec.subscriptions:
-            self.consumer = Consumer(self.spec.name, self.db, self.spec.subscriptions, self.make_group, self.make_producer)
+            self.consumer = Consumer(
+                self.spec.name, self.db, self.spec.subscriptions, self.make_group, self.make_producer
+            )
 
     def start(self) -> None:
         """Start everything that runs by itself."""
@@ -159,7 +170,7 @@ class Runtime:
         try:
             async with self.db.pool.acquire(timeout=2) as conn:
                 await conn.fetchval("SELECT 1", timeout=2)
-        except (*RETRYABLE, asyncpg.PostgresError):
+        except _DATABASE_TROUBLE:
             reasons.append("database")
         if self.consumer is not None:
             if not self.consumer.joined:
@@ -181,6 +192,8 @@ def create_app(spec: ServiceSpec, runtime_of: Callable[[], Runtime], verifier: T
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         runtime = runtime_of()
         if run:
+            if spec.on_start is not None:
+                await spec.on_start(runtime.db)
             runtime.start()
         yield
         if run:

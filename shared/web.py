@@ -1,7 +1,7 @@
 """The door of every service: who is asking, may they, once only, and every refusal as a problem document.
 
-    Gate      before anything is read: size, JSON, depth, load, token (ASGI middleware)
-    Door      one command = one transaction with its idempotency key, audit row and events; one query = one audited read
+Gate      before anything is read: size, JSON, depth, load, token (ASGI middleware)
+Door      one command = one transaction with its idempotency key, audit row and events; one query = one audited read
 """
 
 import asyncio
@@ -234,11 +234,15 @@ def install_problem_handlers(app: FastAPI) -> None:
         if any(item["type"] == "json_invalid" for item in found):
             return problem_response(BadRequest("The body is not JSON.", code="not_json"))
         errors = [{"pointer": _pointer(item["loc"]), "problem": item["type"]} for item in found[:20]]
-        return problem_response(Invalid("Some fields are missing, unknown or wrong.", code="invalid_fields"), errors=errors)
+        return problem_response(
+            Invalid("Some fields are missing, unknown or wrong.", code="invalid_fields"), errors=errors
+        )
 
     @app.exception_handler(HTTPException)
     async def on_http(request: Request, error: HTTPException) -> Response:
-        problem = Problem(_TITLES.get(error.status_code, "The request cannot be served."), code=f"http_{error.status_code}")
+        problem = Problem(
+            _TITLES.get(error.status_code, "The request cannot be served."), code=f"http_{error.status_code}"
+        )
         response = problem_response(problem)
         document = orjson.loads(response.body)
         document["status"], document["title"] = error.status_code, _TITLES.get(error.status_code, "Problem")
@@ -247,12 +251,16 @@ def install_problem_handlers(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def on_bug(request: Request, error: Exception) -> Response:
         log.error("request_failed", route=_route_of(request), error=type(error).__name__, exc_info=error)
-        return problem_response(Problem("Something went wrong here; nothing was changed by a request without an answer you saw."))
+        return problem_response(
+            Problem("Something went wrong here; nothing was changed by a request without an answer you saw.")
+        )
 
 
 def _pointer(location: Sequence[str | int]) -> str:
     # Unknown fields are named by the caller: say that there is one, not what it is called.
-    return "/" + "/".join(str(part) for part in location if isinstance(part, int) or re.fullmatch(r"[a-z_]{1,40}", str(part)))
+    return "/" + "/".join(
+        str(part) for part in location if isinstance(part, int) or re.fullmatch(r"[a-z_]{1,40}", str(part))
+    )
 
 
 def _route_of(request: Request) -> str:
@@ -270,7 +278,9 @@ class FactBody(Body):
     """A body that records a fact; the past may be recorded only with a source that says so."""
 
     source: Source = "live"
-    occurred_at: Annotated[Instant | None, Field(description="When it happened; only with source import or downtime.")] = None
+    occurred_at: Annotated[
+        Instant | None, Field(description="When it happened; only with source import or downtime.")
+    ] = None
 
     @model_validator(mode="after")
     def _past_needs_a_source(self) -> Self:
@@ -345,6 +355,11 @@ class Door:
     def __init__(self, db: Database) -> None:
         self._db = db
 
+    @property
+    def db(self) -> Database:
+        """The service's database, for the few doors that are neither command nor query, such as the login."""
+        return self._db
+
     async def command(
         self,
         request: Request,
@@ -375,10 +390,12 @@ class Door:
         tries = 0
         while True:
             try:
-                return await self._try_once(request, permission, caller, action, key, route, body_hash, occurred_at, source)
+                return await self._try_once(
+                    request, permission, caller, action, key, route, body_hash, occurred_at, source
+                )
             except NotYet as not_yet:
                 await self._wait_for(not_yet, deadline)
-            except (asyncpg.UniqueViolationError, *CONTENTION) as error:
+            except _RACES as error:
                 if isinstance(error, asyncpg.UniqueViolationError) and error.table_name not in ("idem", "outbox"):
                     raise
                 tries = await _again_or_give_up(tries, error)
@@ -407,12 +424,16 @@ class Door:
             await transaction.start()
             try:
                 first = await conn.fetchrow(_FIRST, actor.user_id, key)
+                assert first is not None
                 if first["status"] is not None:
+                    stored = _stored_answer(first, body_hash)
                     await transaction.rollback()
-                    return _stored_answer(first, body_hash)
+                    return stored
                 if not first["locked"]:
                     raise Refused(
-                        "The first request with this key is still being worked on.", code="in_progress", retry_after_seconds=1
+                        "The first request with this key is still being worked on.",
+                        code="in_progress",
+                        retry_after_seconds=1,
                     )
                 tx = Transaction(
                     conn=conn,
@@ -424,9 +445,10 @@ class Door:
                 answered = await action(tx, caller)
                 tx.role = ",".join(sorted(role.value for role in actor.roles))
                 tx.audits.append(_audit_row(_route_of(request), answered))
-                content = orjson.dumps(answered.body)
+                content = _json(answered.body)
                 await outbox.flush(
-                    tx, outbox.Answer(actor.user_id, key, route, body_hash, answered.status, _remember(answered, content))
+                    tx,
+                    outbox.Answer(actor.user_id, key, route, body_hash, answered.status, _remember(answered, content)),
                 )
             except BaseException:
                 await transaction.rollback()
@@ -445,14 +467,16 @@ class Door:
         while True:
             try:
                 async with self._db.pool.acquire(timeout=10) as conn, conn.transaction():
-                    tx = Transaction(conn=conn, now=await conn.fetchval("SELECT clock_timestamp()"), actor=caller.actor.user_id)
+                    tx = Transaction(
+                        conn=conn, now=await conn.fetchval("SELECT clock_timestamp()"), actor=caller.actor.user_id
+                    )
                     answered = await read(tx, caller)
                     if answered.audited:
                         tx.role = ",".join(sorted(role.value for role in caller.actor.roles))
                         tx.audits.append(_audit_row(_route_of(request), answered))
                         await outbox.flush(tx)
                 return _response(
-                    answered.status, orjson.dumps(answered.body), answered.etag, answered.location, repeated=False
+                    answered.status, _json(answered.body), answered.etag, answered.location, repeated=False
                 )
             except NotYet as not_yet:
                 await self._wait_for(not_yet, deadline)
@@ -486,6 +510,8 @@ class Door:
                 return
 
 
+_RACES: tuple[type[BaseException], ...] = (asyncpg.UniqueViolationError, *CONTENTION)
+
 _FIRST = """
 SELECT clock_timestamp() AS now, pg_try_advisory_xact_lock(hashtextextended($1::uuid::text || $2, 18)) AS locked,
        i.status, i.response, i.body_hash
@@ -503,6 +529,16 @@ def _fact_time(body: BaseModel | None, caller: Caller) -> tuple[datetime | None,
 def _audit_row(route: str, answered: Answered) -> AuditRow:
     object_id = None if answered.object_id is None else str(answered.object_id)
     return AuditRow(route, answered.object_type, object_id, answered.patient_tok, answered.purpose)
+
+
+def _json(body: object) -> bytes:
+    return orjson.dumps(body, default=_plain)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, UUID):  # asyncpg's own subclass, which orjson does not know
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form.")
 
 
 def _remember(answered: Answered, content: bytes) -> str:
@@ -564,5 +600,3 @@ def page_of(request: Request) -> Page:
 def next_link(request: Request, cursor: str | None) -> str | None:
     """Return the address of the next page, relative to the origin."""
     return None if cursor is None else f"{request.url.path}?{request.url.include_query_params(after=cursor).query}"
-
-

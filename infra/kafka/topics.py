@@ -1,4 +1,4 @@
-"""The topics on a broker: create exactly what the contracts name (R17), and say what is there and who has read how far."""
+"""The topics on a broker: create exactly what the contracts name (R17), say what is there and who has read how far."""
 
 import asyncio
 import time
@@ -38,7 +38,9 @@ async def _connected(bootstrap: str) -> AIOKafkaAdminClient:
     """Return a connected admin client; waits for a broker that is still starting."""
     until = time.monotonic() + _WAIT_SECONDS
     while True:
-        admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, client_id="wardstream-admin", request_timeout_ms=30_000)
+        admin = AIOKafkaAdminClient(
+            bootstrap_servers=bootstrap, client_id="wardstream-admin", request_timeout_ms=30_000
+        )
         try:
             await admin.start()
         except KafkaError:
@@ -62,13 +64,15 @@ async def create_topics(bootstrap: str, topics: Mapping[str, Topic], *, replicas
         existing = {topic["topic"]: len(topic["partitions"]) for topic in described}
         for topic in topics.values():
             if existing.get(topic.name, topic.partitions) != topic.partitions:
-                raise TopicsWrong(
-                    f"The topic {topic.name} has {existing[topic.name]} partitions, the contract says {topic.partitions}."
-                )
+                found = existing[topic.name]
+                raise TopicsWrong(f"Topic {topic.name} has {found} partitions, the contract says {topic.partitions}.")
         missing = [topic for topic in topics.values() if topic.name not in existing]
         if missing:
             answer = await admin.create_topics(
-                [NewTopic(topic.name, num_partitions=topic.partitions, replication_factor=replicas) for topic in missing]
+                [
+                    NewTopic(topic.name, num_partitions=topic.partitions, replication_factor=replicas)
+                    for topic in missing
+                ]
             )
             for name, code, *_ in answer.topic_errors:
                 if code not in (0, _TOPIC_ALREADY_EXISTS):
@@ -106,7 +110,9 @@ async def lags(bootstrap: str, ends: Mapping[str, Mapping[int, int]]) -> list[La
             read: dict[str, int] = {}
             for place, committed in (await admin.list_consumer_group_offsets(group)).items():
                 read[place.topic] = read.get(place.topic, 0) + committed.offset
-            found += [Lag(group, topic, count, sum(ends.get(topic, {}).values())) for topic, count in sorted(read.items())]
+            found += [
+                Lag(group, topic, count, sum(ends.get(topic, {}).values())) for topic, count in sorted(read.items())
+            ]
         return found
     finally:
         await admin.close()

@@ -1,7 +1,7 @@
 """The step between fork and exec: give up root if asked, tie this process's life to its parent's, become the command.
 
-Run as `python -I -S child.py DEATH_SIGNAL PARENT_PID UID GID COMMAND…` (UID -1: stay who we are). It is a program of its
-own and not a `preexec_fn`, because running Python between fork and exec can deadlock in a process with threads.
+Run as `python -I -S child.py DEATH_SIGNAL PARENT_PID UID GID COMMAND…` (UID -1: stay who we are). It is a program of
+its own and not a `preexec_fn`, because running Python between fork and exec can deadlock in a process with threads.
 """
 
 import ctypes

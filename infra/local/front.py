@@ -29,7 +29,6 @@ def environment(port: int, upstreams: Mapping[str, int], storage: Path) -> dict[
         "FRONT_AUTO_HTTPS": "off",
         "FRONT_STORAGE": str(storage),
         "FRONT_STATIC": str(static_root()),
-        "FRONT_FALLBACK": "/index.html",
         "HOME": str(storage),
         "XDG_CONFIG_HOME": str(storage),
         "XDG_DATA_HOME": str(storage),

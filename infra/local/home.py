@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from infra.local.errors import Missing
+from infra.local.errors import Missing, StackError
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,7 +62,7 @@ class Home:
 
     @property
     def env_file(self) -> Path:
-        """Extra environment per service, read at every start of a service: `{"beds": {"WARDSTREAM_FAULT_POINT": "K8"}}`."""
+        """Extra environment per service, read at every start of one: `{"beds": {"WARDSTREAM_FAULT_POINT": "K8"}}`."""
         return self.root / "env.json"
 
     @property
@@ -86,7 +86,7 @@ class Home:
             ) from None
 
     def identity(self) -> str:
-        """Return a random name made once for this home, so that data kept elsewhere is never taken for another home's."""
+        """Return a random name made once for this home, so that data kept elsewhere is never taken for another's."""
         path = self.root / "id"
         if not path.exists():
             write_private(path, secrets.token_hex(8))
@@ -108,12 +108,20 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return the JSON object in `path`, or an empty one when there is none or it cannot be read as one."""
+    """Return the JSON object in `path`, or an empty one when there is no such file.
+
+    Raises:
+        StackError: the file holds something else.
+    """
     try:
         value = json.loads(path.read_text("utf-8"))
-    except (FileNotFoundError, ValueError):
+    except FileNotFoundError:
         return {}
-    return value if isinstance(value, dict) else {}
+    except ValueError as error:
+        raise StackError(f"{path} is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise StackError(f"{path} is no JSON object.")
+    return value
 
 
 def is_reachable(path: Path, uid: int) -> bool:

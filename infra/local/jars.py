@@ -1,12 +1,11 @@
-"""Fetch the Kafka jars that `infra/kafka/jgo.lock.toml` names, into the per-user cache, and verify every SHA-256 ourselves.
+"""Fetch the Kafka jars that `infra/kafka/jgo.lock.toml` names into the per-user cache, and verify every SHA-256.
 
-jgo resolves and downloads, but neither enforces the sums of its lock nor writes atomically; a jar becomes visible here only
-after its sum was right. Mirrors: jgo's own configuration file (section `repositories`), or WARDSTREAM_MAVEN_REPOSITORY.
+jgo resolves and downloads, but neither enforces the sums of its lock nor writes atomically; a jar becomes visible here
+only after its sum was right. Mirrors: jgo's own configuration file (`[repositories]`), or WARDSTREAM_MAVEN_REPOSITORY.
 """
 
 import hashlib
 import os
-import shutil
 import sys
 import tempfile
 import tomllib
@@ -64,7 +63,11 @@ def _sum_of(path: Path) -> str:
 def wrong_jars() -> list[str]:
     """Return the locked jars that are absent or whose SHA-256 is not the locked one."""
     folder = jars_dir()
-    return [jar.name for jar in locked_jars() if not (folder / jar.name).exists() or _sum_of(folder / jar.name) != jar.sha256]
+    return [
+        jar.name
+        for jar in locked_jars()
+        if not (folder / jar.name).exists() or _sum_of(folder / jar.name) != jar.sha256
+    ]
 
 
 def class_path() -> str:
@@ -76,15 +79,15 @@ def class_path() -> str:
     wrong = wrong_jars()
     if wrong:
         raise Missing(
-            f"{len(wrong)} of {len(locked_jars())} Kafka jars are absent or damaged in {jars_dir()} (first: {wrong[0]}).",
+            f"{len(wrong)} of {len(locked_jars())} Kafka jars are absent or damaged in {jars_dir()}, first {wrong[0]}.",
             "Run `make setup`, which fetches them.",
         )
     return os.pathsep.join(str(jars_dir() / jar.name) for jar in locked_jars())
 
 
 def _context(repo_cache: Path) -> "MavenContext":
-    from jgo.config import GlobalSettings  # noqa: PLC0415 - only fetching and locking need jgo
-    from jgo.maven import MavenContext  # noqa: PLC0415
+    from jgo.config import GlobalSettings
+    from jgo.maven import MavenContext
 
     named = os.environ.get("WARDSTREAM_MAVEN_REPOSITORY")
     repositories = {"mirror": named.rstrip("/")} if named else GlobalSettings.load().repositories or None
@@ -112,8 +115,8 @@ def fetch() -> int:
 def _fetch_one(context: "MavenContext", jar: Jar, folder: Path) -> None:
     problem = ""
     for _ in range(TRIES):
+        artifact = context.project(jar.group, jar.artifact).at_version(jar.version).artifact()
         try:
-            artifact = context.project(jar.group, jar.artifact).at_version(jar.version).artifact()
             path = artifact.resolve()
         except (OSError, RuntimeError) as error:  # requests' errors are OSErrors
             problem = f"it could not be fetched ({type(error).__name__})"
@@ -127,20 +130,22 @@ def _fetch_one(context: "MavenContext", jar: Jar, folder: Path) -> None:
         path.unlink()
     raise Missing(
         f"The jar {jar.group}:{jar.artifact}:{jar.version} is not there: {problem}.",
-        "Check the network and the Maven mirror (WARDSTREAM_MAVEN_REPOSITORY or jgo's configuration file), then run `make setup`.",
+        "Check the network and the Maven mirror (WARDSTREAM_MAVEN_REPOSITORY or jgo.conf), then run `make setup`.",
     )
 
 
 def lock() -> int:
     """Resolve `jgo.toml` anew, write `jgo.lock.toml` without addresses or times, and return the number of jars."""
-    from jgo.env import EnvironmentSpec, LockFile  # noqa: PLC0415
+    from jgo.env import EnvironmentSpec, LockFile
 
     spec = EnvironmentSpec.load(SPEC)
     with tempfile.TemporaryDirectory() as scratch:
         context = _context(Path(scratch))
         named, needed = context.resolver.resolve([context.create_dependency(c) for c in spec.coordinates])
         found = LockFile.from_resolved_dependencies([*named, *needed], environment_name=spec.name)
-    lines = ["# Written by `make lock` from jgo.toml. Every jar is verified against its SHA-256 after it was fetched.\n"]
+    lines = [
+        "# Written by `make lock` from jgo.toml. Every jar is verified against its SHA-256 after it was fetched.\n"
+    ]
     for dependency in sorted(found.dependencies, key=lambda d: (d.groupId, d.artifactId)):
         lines += ["\n[[dependencies]]\n"]
         lines += [f'{key} = "{value}"\n' for key, value in dependency.to_dict().items()]
@@ -152,7 +157,6 @@ def main() -> None:
     """Run `python -m infra.local.jars fetch|lock`."""
     if sys.argv[1:] == ["lock"]:
         sys.stderr.write(f"{lock()} jars locked in {LOCK.relative_to(PROJECT_ROOT)}\n")
-        shutil.rmtree(jars_dir(), ignore_errors=True)
     elif sys.argv[1:] == ["fetch"]:
         try:
             count = fetch()

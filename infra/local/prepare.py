@@ -63,8 +63,8 @@ async def create_database(port: int, secret: dict[str, str]) -> None:
 
 
 async def _prepare(home: Home, services: Sequence[str]) -> None:
-    from shared.contracts.registry import TOPICS  # noqa: PLC0415 - a stack without services needs none of this
-    from shared.db import migrate  # noqa: PLC0415
+    from shared.contracts.registry import TOPICS
+    from shared.db import migrate
 
     ports = read_json(home.state_file)["ports"]
     secret = passwords(home)
@@ -73,7 +73,9 @@ async def _prepare(home: Home, services: Sequence[str]) -> None:
         if not (PROJECT_ROOT / "services" / service / "migrations").is_dir():
             continue
         owner = owner_role(service)
-        done = await migrate(dsn_of(ports["postgres"], owner, secret[owner], DATABASE), service, app_role=app_role(service))
+        done = await migrate(
+            dsn_of(ports["postgres"], owner, secret[owner], DATABASE), service, app_role=app_role(service)
+        )
         sys.stderr.write(f"{service}: {len(done)} migrations applied\n")
     created = await create_topics(f"127.0.0.1:{ports['kafka']}", TOPICS)
     sys.stderr.write(f"{len(created)} topics created, {len(TOPICS)} as the contracts say\n")

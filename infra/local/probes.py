@@ -44,7 +44,10 @@ def postgres_accepts(port: int) -> bool:
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=SECONDS) as connection:
             connection.sendall(struct.pack("!i", len(body) + 4) + body)
-            return _read_exactly(connection, 1) == b"R"
+            kind = _read_exactly(connection, 1)
+            (length,) = struct.unpack("!i", _read_exactly(connection, 4))
+            _read_exactly(connection, length - 4)  # an unread answer resets the connection, which is logged as an error
+            return kind == b"R"
     except OSError:
         return False
 

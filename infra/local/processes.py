@@ -1,5 +1,6 @@
-"""Starting, recognising, measuring and stopping processes. A process is known by pid *and* start time, so that a pid that
-was given to somebody else meanwhile is never signalled.
+"""Starting, recognising, measuring and stopping processes.
+
+A process is known by pid *and* start time, so that a pid that was given to somebody else meanwhile is never signalled.
 """
 
 import os

@@ -58,7 +58,9 @@ def environment(home: Home, service: str, ports: Mapping[str, int]) -> dict[str,
     env |= {
         "PYTHONUNBUFFERED": "1",
         "MALLOC_ARENA_MAX": "2",
-        "WARDSTREAM_DATABASE_URL": dsn_of(ports["postgres"], app_role(service), passwords(home)[app_role(service)], DATABASE),
+        "WARDSTREAM_DATABASE_URL": dsn_of(
+            ports["postgres"], app_role(service), passwords(home)[app_role(service)], DATABASE
+        ),
         "WARDSTREAM_KAFKA_BOOTSTRAP": f"127.0.0.1:{ports['kafka']}",
         "WARDSTREAM_HOST": "127.0.0.1",
         "WARDSTREAM_PORT": str(ports[service]),

@@ -1,8 +1,8 @@
-"""The one process per home that starts PostgreSQL, Kafka, the services and the front door, watches them, starts them again
-when they die, and stops them in order. It imports no driver and no web framework, so that it stays small.
+"""The one process per home that starts, watches, restarts and stops all the others.
 
-Run as `python -m infra.local.supervisor HOME [--detach]`. SIGTERM or SIGINT: stop everything and end. SIGHUP: try again what
-had been given up. When it is killed, the kernel ends every child (see child.py); what is left is cleaned up by the next start.
+It imports no driver and no web framework, so that it stays small. Run as `python -m infra.local.supervisor HOME
+[--detach]`. SIGTERM or SIGINT: stop everything and end. SIGHUP: try again what had been given up. When it is killed, the
+kernel ends every child (see child.py); what might be left is cleaned up by the next start.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,9 +34,10 @@ FRONT_PORT_WISH = 8480
 LOG_BYTES_MAX = 16 * 1024 * 1024
 """A log file that grows beyond is moved to `<name>.1` and begun anew, so a process keeps at most twice this."""
 LOG_CHECK_SECONDS = 5.0
-PROBE_SECONDS_STARTING, PROBE_SECONDS_READY = 0.15, 2.0
-HANG_SECONDS = 60.0
-"""A process that speaks HTTP and gives no answer at all for this long is killed and started again."""
+PROBE_SECONDS_STARTING = 0.15
+PROBE_SECONDS_READY = 2.0
+PROBE_SECONDS_STORES = 5.0
+"""PostgreSQL and Kafka are asked less often: every question costs the database a process."""
 READY_SECONDS_MAX = 120.0
 _ALREADY_RUNNING = 4
 
@@ -54,6 +55,8 @@ class Options:
     """How long to wait before each restart in a row; after the last one it stays down."""
     steady_seconds: float = 30.0
     """A process that was ready for this long has no deaths in a row behind it."""
+    hang_seconds: float = 60.0
+    """A process that speaks HTTP and gives no answer at all for this long is killed and started again."""
     stop_with: tuple[int, str] | None = None
     """Pid and start time of a process; when it is gone, the stack stops."""
     began_at: float = 0.0
@@ -110,10 +113,13 @@ class Child:
         }
 
 
-async def _ended(process: subprocess.Popen[bytes]) -> int:
-    """Wait, without polling, for the end of a child and return its exit code (negative: the signal that killed it)."""
+async def _gone(pid: int) -> None:
+    """Wait, without polling, until the process ends."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
     over = asyncio.Event()
-    descriptor = os.pidfd_open(process.pid)
     loop = asyncio.get_running_loop()
     loop.add_reader(descriptor, over.set)
     try:
@@ -121,6 +127,11 @@ async def _ended(process: subprocess.Popen[bytes]) -> int:
     finally:
         loop.remove_reader(descriptor)
         os.close(descriptor)
+
+
+async def _ended(process: subprocess.Popen[bytes]) -> int:
+    """Wait for the end of a child and return its exit code (negative: the signal that killed it)."""
+    await _gone(process.pid)
     return process.wait()
 
 
@@ -229,11 +240,12 @@ class Supervisor:
             if ready != child.ready:
                 child.ready, child.ready_since = ready, now
                 self._note(child, "" if ready else "It says that it is not ready.")
-            if now - answered_at > HANG_SECONDS and child.process is not None:
-                self._note(child, f"It gave no answer for {HANG_SECONDS:g} s and is killed.")
+            if now - answered_at > self._options.hang_seconds and child.process is not None:
+                self._note(child, f"It gave no answer for {self._options.hang_seconds:g} s and is killed.")
                 child.process.kill()
                 return
-            await asyncio.sleep(PROBE_SECONDS_READY if ready else PROBE_SECONDS_STARTING)
+            pause = PROBE_SECONDS_STORES if child.answers is None else PROBE_SECONDS_READY
+            await asyncio.sleep(pause if ready else PROBE_SECONDS_STARTING)
 
     def _launch(self, child: Child) -> None:
         self._children[child.name] = child
@@ -306,7 +318,9 @@ class Supervisor:
             process.kill()
         if await waiting != 0 and not self._stopping.is_set():
             lines = output.read_text("utf-8", errors="replace").strip().splitlines()
-            raise StackError(f"Database and topics could not be prepared: {lines[-1] if lines else 'no reason given'} (see {output})")
+            raise StackError(
+                f"Database and topics could not be prepared: {lines[-1] if lines else 'no reason given'} (see {output})"
+            )
 
     def _start_service(self, name: str) -> None:
         port = self._ports[name]
@@ -336,7 +350,14 @@ class Supervisor:
             return spawn(front.command(), log=self._log_of("front"), env=front.environment(port, upstreams, storage))
 
         self._launch(
-            Child("front", port, start, lambda: probes.http_status(port, "/") == 200, lambda: probes.tcp_answers(port), stop_seconds=5)
+            Child(
+                "front",
+                port,
+                start,
+                lambda: probes.http_status(port, "/") == 200,
+                lambda: probes.tcp_answers(port),
+                stop_seconds=5,
+            )
         )
 
     async def _start(self) -> None:
@@ -391,8 +412,8 @@ class Supervisor:
         """Stop when the process that this stack was started for is gone."""
         if self._options.stop_with is None:
             return
-        while is_same_process(*self._options.stop_with):
-            await asyncio.sleep(0.5)
+        if is_same_process(*self._options.stop_with):
+            await _gone(self._options.stop_with[0])
         log.info("the process this stack was started for is gone")
         self._stopping.set()
 
@@ -477,7 +498,7 @@ def clean_up_leftovers(state: dict[str, Any]) -> list[str]:
     for name, process in state.get("processes", {}).items():
         if process["pid"] is not None and is_same_process(process["pid"], process["started"]):
             left.append(name)
-            # PostgreSQL understands SIGINT as a fast, clean shutdown; the others were to be killed with their supervisor.
+            # PostgreSQL understands SIGINT as a fast, clean shutdown; the others were to die with their supervisor.
             number = signal.SIGINT if name == "postgres" else signal.SIGKILL
             send(process["pid"], process["started"], number)
     for name in left:
@@ -490,7 +511,7 @@ class AlreadyRunning(StackError):
 
 
 @contextlib.contextmanager
-def holding(home: Home):  # type: ignore[no-untyped-def]
+def holding(home: Home) -> Iterator[None]:
     """Hold the home's lock, which the kernel lets go when this process ends in whatever way.
 
     Raises:

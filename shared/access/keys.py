@@ -7,16 +7,17 @@ every access token dies at once, and sessions go on with a fresh one at their ne
 """
 
 import json
-import os
 import secrets
-import stat
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
+
+from shared.access import private_file
 
 CURVE = "P-256"
 PUBLISH_SECONDS = 300
@@ -109,7 +110,7 @@ class KeyFile:
     def __init__(self, path: Path, *, now: Callable[[], float] = time.time) -> None:
         self._path = path
         self._now = now
-        self._seen: tuple[int, int] | None = None
+        self._seen: tuple[int, int, int] | None = None
         self._ring: KeyRing | None = None
 
     def ring(self) -> KeyRing:
@@ -125,43 +126,22 @@ class KeyFile:
 
     def rotate(self) -> KeyRing:
         """Put a new key in front now; it starts to sign once it has been published long enough."""
-        ring = self._read().rotated(self._now())
-        draft = self._draft(ring)
-        os.replace(draft, self._path)
+        private_file.replace(self._path, self._read().rotated(self._now()).dump())
         return self._read()
 
     def _read(self) -> KeyRing:
         if not self._path.exists():
-            self._create()
+            private_file.create(self._path, KeyRing.make(self._now()).dump())
         info = self._path.stat()
-        if stat.S_IMODE(info.st_mode) & 0o077:
-            raise SigningKeyUnusable(f"The key file {self._path} can be read by others; run: chmod 600 {self._path}")
-        seen = (info.st_mtime_ns, info.st_ino)
+        seen = (info.st_mtime_ns, info.st_ino, info.st_mode)
         if self._ring is None or seen != self._seen:
             try:
-                self._ring = KeyRing.load(self._path.read_bytes())
-            except (ValueError, KeyError, TypeError) as error:
+                self._ring = KeyRing.load(private_file.read(self._path))
+            except private_file.NotPrivate as error:
+                raise SigningKeyUnusable(str(error)) from None
+            except (ValueError, KeyError, TypeError, JoseError) as error:
                 # The cause may quote key material, so only its kind is told.
                 kind = type(error).__name__
                 raise SigningKeyUnusable(f"The key file {self._path} is not a key file ({kind}).") from None
             self._seen = seen
         return self._ring
-
-    def _create(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self._draft(KeyRing.make(self._now()))
-        try:
-            os.link(draft, self._path)  # unlike rename, never replaces what another process made meanwhile
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
-
-    def _draft(self, ring: KeyRing) -> Path:
-        draft = self._path.with_name(f".{self._path.name}.{secrets.token_hex(6)}")
-        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(ring.dump())
-            file.flush()
-            os.fsync(file.fileno())
-        return draft

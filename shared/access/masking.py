@@ -65,7 +65,9 @@ def characters(text: str) -> list[str]:
 
 def _belongs_to_the_one_before(point: str) -> bool:
     """Say whether a code point is a mark, a variation selector, a joiner or an emoji modifier."""
-    return unicodedata.category(point) in ("Mn", "Me", "Mc") or point == _JOINER or "\U0001f3fb" <= point <= "\U0001f3ff"
+    return (
+        unicodedata.category(point) in ("Mn", "Me", "Mc") or point == _JOINER or "\U0001f3fb" <= point <= "\U0001f3ff"
+    )
 
 
 def _mask(name: list[str]) -> str:

@@ -6,21 +6,21 @@ transaction number lies in [from_tx, to_tx), in order of id:
 
     hash = SHA-256(prev_hash || header || canonical_v1(row) || canonical_v1(row) || ...)
 
-**Why the sealed set is final.** `to_tx` is never above `pg_snapshot_xmin(pg_current_snapshot())`: the lowest transaction
-number still running, or the next one to be given out. Every transaction below it has ended, so its rows are visible now
-or never existed; every transaction that begins later gets a higher number. `audit.tx` is the number of the transaction
-that wrote the row (`pg_current_xact_id()`, given by the server). So no row can appear in a sealed range afterwards
-by any ordinary insert, and the next seal begins exactly where this one ended. An id cursor could not promise that: ids are
-taken before COMMIT and commit out of order.
+**Why the sealed set is final.** `to_tx` is never above `pg_snapshot_xmin(pg_current_snapshot())`: the lowest
+transaction number still running, or the next one to be given out. Every transaction below it has ended, so its rows are
+visible now or never will be; every transaction that begins later gets a higher number. `audit.tx` is the number of the
+transaction that wrote the row (`pg_current_xact_id()`, given by the server). So no ordinary insert can add a row to a
+sealed range, and the next seal begins exactly where this one ended. An id cursor could not promise that: ids are taken
+before COMMIT and commit out of order.
 
 **Naming the row.** Besides the hash, a seal keeps for each row its id and the first 8 bytes of its own digest, 16 bytes
 a row (`row_digests`). The hash decides; the list only helps to name the culprit, and a list that was changed together
 with its rows is reported as a changed seal.
 
 **What this cannot show alone.** Who can rewrite the whole table can compute a whole new chain, or cut off its end.
-Therefore `head` is sent to another machine regularly, and `verify` takes such a checkpoint. Transaction numbers belong to
-one cluster: after a *logical* restore (dump and load) they start anew, and `seal` refuses to go on; a physical restore
-keeps them.
+Therefore `head` is sent to another machine regularly, and `verify` takes such a checkpoint. Transaction numbers belong
+to one cluster: after a *logical* restore (dump and load) they start anew, and `seal` refuses to go on; a physical
+restore keeps them.
 """
 
 import asyncio
@@ -126,8 +126,8 @@ class Digest:
 def canonical_v1(row: Sequence[object]) -> bytes:
     """Return the one byte form of a row: version, number of fields, then each field tagged and length-prefixed.
 
-    Fields are integers, texts, uuids, aware instants (microseconds since 1970, UTC) or nothing; two different rows never
-    give the same bytes. This form is frozen: a new one gets a new version, old seals keep theirs.
+    Fields are integers, texts, uuids, aware instants (microseconds since 1970, UTC) or nothing; two different rows
+    never give the same bytes. This form is frozen: a new one gets a new version, old seals keep theirs.
     """
     parts = [b"v1", len(row).to_bytes(2, "big")]
     for value in row:

@@ -1,6 +1,6 @@
-"""Chinese surnames of two characters (复姓), simplified and traditional: those of 百家姓 and others still borne today."""
+"""Chinese surnames of two characters (复姓), simplified and traditional: those of 百家姓 and others still borne."""
 
-COMPOUND_SURNAMES = frozenset(
+COMPOUND_SURNAMES = frozenset(  # one string, because a list of quoted pairs cannot be read
     """
     万俟 司马 上官 欧阳 夏侯 诸葛 闻人 东方 赫连 皇甫 尉迟 公羊 澹台 公冶 宗政 濮阳 淳于 单于 太叔 申屠
     公孙 仲孙 轩辕 令狐 钟离 宇文 长孙 慕容 鲜于 闾丘 司徒 司空 亓官 司寇 仉督 子车 颛孙 端木 巫马 公西
@@ -10,5 +10,5 @@ COMPOUND_SURNAMES = frozenset(
     長孫 鮮于
     閭丘 子車 顓孫 巫馬 漆雕 樂正 壤駟 夾谷 穀梁 東郭 南門 東門 西門 南宮 獨孤 達奚
     賀蘭 納蘭 葉赫 完顏 萬俟 北宮 公輸
-    """.split()
+    """.split()  # noqa: SIM905
 )

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 from uuid import UUID
 
 import httpx2
@@ -31,7 +31,7 @@ from shared.errors import Unauthenticated, Unavailable
 __all__ = ["ALL_WARDS", "TOKEN_SECONDS", "Actor", "IssuedToken", "TokenSigner", "TokenVerifier"]
 
 ALGORITHM: Final = "ES256"
-TOKEN_TYPE: Final = "at+jwt"  # RFC 9068
+TOKEN_TYPE: Final = "at+jwt"  # noqa: S105 - the media type of RFC 9068
 ISSUER: Final = "wardstream-access"
 AUDIENCE: Final = "wardstream"
 TOKEN_SECONDS: Final = 15 * 60
@@ -149,7 +149,7 @@ class TokenVerifier:
         """
         await self._fetch(least_gap_seconds=0)
         if not self._keys:
-            raise Unavailable("The signing keys cannot be read; try again.", code="keys_unavailable", retry_after_seconds=1)
+            raise _no_keys()
 
     async def close(self) -> None:
         """Give up a reading of the keys that goes on beside the requests."""
@@ -165,6 +165,12 @@ class TokenVerifier:
         if (self._refreshing is None or self._refreshing.done()) and self._gap_is_over(REFETCH_SECONDS):
             self._refreshing = asyncio.create_task(self._fetch(least_gap_seconds=REFETCH_SECONDS))
 
+    def _least_gap_seconds(self) -> float:
+        """Return how often an unknown key may cause a reading; keys of this same process cost nothing to read."""
+        if self._url is None:
+            return 0
+        return REFETCH_SECONDS if self._keys else REFETCH_WITHOUT_KEYS_SECONDS
+
     def _gap_is_over(self, least_gap_seconds: float) -> bool:
         return self._monotonic() - self._tried_at >= least_gap_seconds
 
@@ -172,19 +178,13 @@ class TokenVerifier:
         try:
             return self._check(token, now)
         except _UnknownKey:
-            if self._url is None:
-                gap = 0
-            else:
-                gap = REFETCH_SECONDS if self._keys else REFETCH_WITHOUT_KEYS_SECONDS
-            await self._fetch(least_gap_seconds=gap)
+            await self._fetch(least_gap_seconds=self._least_gap_seconds())
         try:
             return self._check(token, now)
         except _UnknownKey:
             if not self._keys:
-                raise Unavailable(
-                    "The signing keys cannot be read; try again.", code="keys_unavailable", retry_after_seconds=1
-                ) from None
-            raise Unauthenticated("The token is signed with an unknown key; log in again.", code="token_key_unknown") from None
+                raise _no_keys() from None
+            raise Unauthenticated("The token is signed with an unknown key.", code="token_key_unknown") from None
 
     def _check(self, token: str, now: float) -> tuple[Actor, float]:
         """Check signature, type, issuer, audience and times with the keys at hand; the algorithm is pinned."""
@@ -230,6 +230,11 @@ class TokenVerifier:
             return response.json()
 
 
+def _no_keys() -> Unavailable:
+    detail = "The signing keys cannot be read; try again."
+    return Unavailable(detail, code="keys_unavailable", retry_after_seconds=REFETCH_WITHOUT_KEYS_SECONDS)
+
+
 def _malformed() -> Unauthenticated:
     return Unauthenticated("The token is not one of ours; log in again.", code="token_malformed")
 
@@ -254,14 +259,14 @@ def _actor_of(claims: Any, now: float) -> tuple[Actor, float]:
     if claims.get("aud") != AUDIENCE:
         raise Unauthenticated("The token was issued for somebody else.", code="token_wrong_audience")
     issued, expires = claims.get("iat"), claims.get("exp")
-    if not _is_second(issued) or not _is_second(expires):
+    if not isinstance(issued, int) or not isinstance(expires, int) or isinstance(expires, bool):
         raise _malformed()
     if issued > now + LEEWAY_SECONDS:
         raise Unauthenticated("The token is not valid yet; check this machine's clock.", code="token_not_yet_valid")
     if expires + LEEWAY_SECONDS <= now:
         raise Unauthenticated("The token has expired; refresh it or log in again.", code="token_expired")
     roles, wards, name = claims.get("roles"), claims.get("wards"), claims.get("name")
-    if not isinstance(name, str) or not _are_words(roles) or not _are_words(wards):
+    if not (isinstance(name, str) and _are_words(roles) and _are_words(wards)):
         raise _malformed()
     try:
         user_id, session_id = UUID(str(claims.get("sub"))), UUID(str(claims.get("sid")))
@@ -273,9 +278,5 @@ def _actor_of(claims: Any, now: float) -> tuple[Actor, float]:
     return actor, expires + LEEWAY_SECONDS
 
 
-def _is_second(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _are_words(value: object) -> bool:
+def _are_words(value: object) -> TypeGuard[list[str]]:
     return isinstance(value, list) and all(isinstance(word, str) for word in value)

@@ -8,7 +8,7 @@ from shared.contracts.envelope import Code, Event, Instant, Topic
 ALLOCATIONS = Topic("beds.allocations.v1", owner="beds", key="encounter_id")
 INVENTORY = Topic("beds.inventory.v1", owner="beds", key="bed_id")
 
-WaitingReason = Literal["no_free_bed", "no_room_of_that_sex", "no_isolation_room", "no_bed_of_that_kind"]
+WaitingReason = Literal["no_free_bed", "no_room_of_that_sex", "no_isolation_room", "no_bed_of_that_kind", "not_due_yet"]
 BedKind = Literal["inpatient", "day"]
 
 

@@ -73,6 +73,7 @@ Instant = AwareDatetime
 StayDays = Annotated[int, Field(ge=0, le=3650)]
 AgeYears = Annotated[int, Field(ge=0, le=130)]
 __all__ = [
+    "UUID",
     "AgeYears",
     "Code",
     "Envelope",
@@ -83,6 +84,5 @@ __all__ = [
     "Source",
     "StayDays",
     "Topic",
-    "UUID",
     "Urgency",
 ]

@@ -9,6 +9,7 @@ from typing import Protocol
 from uuid import UUID
 
 from shared.contracts.envelope import Envelope
+from shared.db import RETRYABLE
 from shared.errors import Problem
 
 Headers = Sequence[tuple[str, bytes]]
@@ -44,6 +45,10 @@ class Sent:
 
 class BrokerUnavailable(Exception):
     """The broker cannot be asked now; trying later is safe."""
+
+
+BROKER_TROUBLE: tuple[type[BaseException], ...] = (BrokerUnavailable, *RETRYABLE)
+"""What passes by itself: wait and try again."""
 
 
 class Producer(Protocol):

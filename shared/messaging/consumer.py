@@ -1,10 +1,10 @@
 """The consumer loop of every service: effect, inbox and offset in one transaction; a batch when it works, one by one when not.
 
-    infrastructure error   stay on the event with growing waits; the partition is blocked on purpose (R15)
-    contract broken        park it with its reason; later events of that aggregate park behind it (R20)
-    a gap                  in offsets: read them again; in versions: hold the partition and ask the owner to send again (R13, R16)
-    the broker lost data   start the topic anew from the owner's outbox (R14)
-    anything unknown       a few tries, then crash unready; the offset does not move
+infrastructure error   stay on the event with growing waits; the partition is blocked on purpose (R15)
+contract broken        park it with its reason; later events of that aggregate park behind it (R20)
+a gap                  in offsets: read them again; in versions: hold the partition and ask the owner to send again (R13, R16)
+the broker lost data   start the topic anew from the owner's outbox (R14)
+anything unknown       a few tries, then crash unready; the offset does not move
 """
 
 import asyncio
@@ -22,11 +22,12 @@ from pydantic import ValidationError
 from shared import faults, telemetry
 from shared.contracts.envelope import Envelope, Event
 from shared.contracts.registry import EVENTS, PARKED_TOPICS
-from shared.db import CONTENTION, RETRYABLE, Database, Transaction
+from shared.db import CONTENTION, Database, Transaction
 from shared.errors import Problem
 from shared.messaging import outbox, parking
 from shared.messaging.broker import (
     BEACON_TYPE,
+    BROKER_TROUBLE,
     BrokerUnavailable,
     ContractBroken,
     GroupConsumer,
@@ -148,8 +149,10 @@ class Consumer:
             try:
                 await self._consume()
                 wait_seconds = 0.2
-            except (BrokerUnavailable, *RETRYABLE) as error:
-                log.warning("consumer_interrupted", service=self._service, error=type(error).__name__, wait_seconds=wait_seconds)
+            except BROKER_TROUBLE as error:
+                log.warning(
+                    "consumer_interrupted", service=self._service, error=type(error).__name__, wait_seconds=wait_seconds
+                )
                 self.progress_at = time.monotonic()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), wait_seconds)
@@ -267,7 +270,9 @@ class Consumer:
                 tries, wait_seconds = 0, 0.1
                 self.progress_at = time.monotonic()
             except _OffsetGap as gap:
-                log.error("offset_gap", service=self._service, topic=gap.partition.topic, partition=gap.partition.partition)
+                log.error(
+                    "offset_gap", service=self._service, topic=gap.partition.topic, partition=gap.partition.partition
+                )
                 self._require_group().seek(gap.partition, gap.next_offset)
                 left = [r for r in left if TopicPartition(r.topic, r.partition) != gap.partition]
             except _VersionGap as gap:
@@ -284,8 +289,10 @@ class Consumer:
                 await asyncio.sleep(0.02)
                 tries += 1
                 one_by_one = one_by_one or tries > 3
-            except (BrokerUnavailable, *RETRYABLE) as error:
-                log.warning("event_retried", service=self._service, error=type(error).__name__, wait_seconds=wait_seconds)
+            except BROKER_TROUBLE as error:
+                log.warning(
+                    "event_retried", service=self._service, error=type(error).__name__, wait_seconds=wait_seconds
+                )
                 self.progress_at = time.monotonic()
                 await asyncio.sleep(wait_seconds)
                 wait_seconds = min(wait_seconds * 2, WAIT_SECONDS_MAX)
@@ -348,7 +355,9 @@ class Consumer:
         batch = _Batch(tx)
         stored = {TopicPartition(row["topic"], row["part"]): row for row in positions}
         inbox = {
-            (row["topic"], row["aggregate_id"]): outbox.Applied(row["topic"], row["aggregate_id"], row["version"], row["parked"])
+            (row["topic"], row["aggregate_id"]): outbox.Applied(
+                row["topic"], row["aggregate_id"], row["version"], row["parked"]
+            )
             for row in known
         }
         deadline = time.monotonic() + BATCH_SECONDS_MAX
@@ -533,7 +542,9 @@ class Consumer:
             envelope = None
         async with self._db.pool.acquire(timeout=10) as conn, conn.transaction():
             position = await conn.fetchval(
-                "SELECT next_offset FROM consumed WHERE topic = $1 AND part = $2 FOR UPDATE", record.topic, record.partition
+                "SELECT next_offset FROM consumed WHERE topic = $1 AND part = $2 FOR UPDATE",
+                record.topic,
+                record.partition,
             )
             if position != record.offset:
                 return
@@ -567,7 +578,7 @@ class Consumer:
             return
         headers: Headers = [("parked_topic", record.topic.encode()), ("parked_reason", reason.encode())]
         with contextlib.suppress(BrokerUnavailable):
-            await self._producer.send(f"{self._service}.parked.v1", record.key or b"none", b"{}", headers)
+            await (await self._producer.send(f"{self._service}.parked.v1", record.key or b"none", b"{}", headers))
 
     def _require_group(self) -> GroupConsumer:
         if self._group is None:
@@ -622,11 +633,9 @@ async def _commit(transaction: Any) -> None:
     await transaction.commit()
 
 
-async def answer_resync_requests(
-    service: str, db: Database, make_group: GroupFactory, stopping: asyncio.Event
-) -> None:
+async def answer_resync_requests(service: str, db: Database, make_group: GroupFactory, stopping: asyncio.Event) -> None:
     """Send events again from this service's outbox when a consumer asks for them (R16)."""
-    from shared.messaging.relay import resend  # noqa: PLC0415 - keeps the import graph of the two loops flat
+    from shared.messaging.relay import resend
 
     async def from_the_end(partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
         return {}
@@ -648,11 +657,9 @@ async def answer_resync_requests(
                     log.warning("events_sent_again", service=service, asked_by=wanted.get("asked_by"), events=count)
                     db.wake_relay.set()
                     await group.commit_courtesy({TopicPartition(record.topic, record.partition): record.offset + 1})
-        except (BrokerUnavailable, *RETRYABLE) as error:
+        except BROKER_TROUBLE as error:
             log.warning("resync_interrupted", service=service, error=type(error).__name__)
             await asyncio.sleep(1.0)
         finally:
             with contextlib.suppress(Exception):
                 await group.stop()
-
-

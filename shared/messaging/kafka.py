@@ -5,9 +5,9 @@ import contextlib
 from collections.abc import Mapping, Sequence
 
 import aiokafka
+import aiokafka.coordinator.assignors.sticky.sticky_assignor
 import structlog
 from aiokafka.errors import KafkaError
-from aiokafka.structs import RecordMetadata
 
 from shared.messaging.broker import BrokerUnavailable, Headers, OnAssigned, Record, Sent, TopicPartition
 
@@ -45,19 +45,19 @@ class KafkaProducer:
     ) -> "asyncio.Future[Sent]":
         """Buffer a record; the future is aiokafka's own and carries partition and offset."""
         try:
-            future: asyncio.Future[RecordMetadata] = await self._producer.send(
+            future: asyncio.Future[Sent] = await self._producer.send(
                 topic, value=value, key=key, headers=headers, partition=partition
             )
         except KafkaError as error:
             raise BrokerUnavailable("Kafka took no record.") from error
-        return future  # type: ignore[return-value]  # RecordMetadata has partition and offset, all that Sent promises
+        return future
 
     async def flush(self) -> None:
         """Wait until everything buffered was answered."""
         await self._producer.flush()
 
 
-class _Assignment(aiokafka.ConsumerRebalanceListener):
+class _Assignment(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
     def __init__(self, consumer: "KafkaConsumer", on_assigned: OnAssigned) -> None:
         self._consumer = consumer
         self._on_assigned = on_assigned
@@ -88,7 +88,9 @@ class KafkaConsumer:
             client_id=group,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
-            partition_assignment_strategy=(aiokafka.coordinator.assignors.sticky.sticky_assignor.StickyPartitionAssignor,),
+            partition_assignment_strategy=(
+                aiokafka.coordinator.assignors.sticky.sticky_assignor.StickyPartitionAssignor,
+            ),
             session_timeout_ms=10_000,
             heartbeat_interval_ms=2_000,
             max_poll_interval_ms=300_000,

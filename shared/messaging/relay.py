@@ -12,15 +12,15 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
-import asyncpg
 import orjson
 import structlog
 
 from shared import faults
 from shared.contracts.registry import EVENT_TOPICS, EVENTS, RESYNC_TOPICS
-from shared.db import RETRYABLE, Database
+from shared.db import RETRYABLE, Connection, Database
 from shared.messaging.broker import (
     BEACON_TYPE,
+    BROKER_TROUBLE,
     BrokerUnavailable,
     Producer,
     digest_of,
@@ -56,6 +56,9 @@ class RelayFenced(Exception):
     """Another relay of this service was elected meanwhile; this one must stop marking."""
 
 
+_PASSING: tuple[type[BaseException], ...] = (RelayFenced, *BROKER_TROUBLE)
+
+
 class Relay:
     """Sends one service's outbox. `run` returns only when cancelled."""
 
@@ -79,8 +82,10 @@ class Relay:
         while True:
             try:
                 await self._lead()
-            except (BrokerUnavailable, RelayFenced, *RETRYABLE) as error:
-                log.warning("relay_interrupted", service=self._service, error=type(error).__name__, wait_seconds=wait_seconds)
+            except _PASSING as error:
+                log.warning(
+                    "relay_interrupted", service=self._service, error=type(error).__name__, wait_seconds=wait_seconds
+                )
                 await asyncio.sleep(wait_seconds)
                 wait_seconds = min(wait_seconds * 2, 5.0)
             else:
@@ -134,7 +139,9 @@ class Relay:
         if not rows:
             return 0
         faults.reached("K13")
-        self.oldest_unsent_seconds = (datetime.now(rows[0]["recorded_at"].tzinfo) - rows[0]["recorded_at"]).total_seconds()
+        self.oldest_unsent_seconds = (
+            datetime.now(rows[0]["recorded_at"].tzinfo) - rows[0]["recorded_at"]
+        ).total_seconds()
         futures: list[asyncio.Future[Any]] = []
         for row in rows:
             futures.append(await self._send(producer, row))
@@ -204,13 +211,23 @@ class Relay:
         """Put into each partition of this service's topics what it must contain up to here (R11)."""
         futures = []
         for row in await conn.fetch("SELECT topic, part, events, version_sum, digest FROM relay_sent"):
-            body = {"events": int(row["events"]), "version_sum": int(row["version_sum"]), "digest": str(int(row["digest"]))}
-            headers = [("ce_specversion", b"1.0"), ("ce_type", BEACON_TYPE.encode()), ("content-type", b"application/json")]
-            futures.append(await producer.send(row["topic"], b"beacon", orjson.dumps(body), headers, partition=row["part"]))
+            body = {
+                "events": int(row["events"]),
+                "version_sum": int(row["version_sum"]),
+                "digest": str(int(row["digest"])),
+            }
+            headers = [
+                ("ce_specversion", b"1.0"),
+                ("ce_type", BEACON_TYPE.encode()),
+                ("content-type", b"application/json"),
+            ]
+            futures.append(
+                await producer.send(row["topic"], b"beacon", orjson.dumps(body), headers, partition=row["part"])
+            )
         await asyncio.gather(*futures)
 
 
-async def resend(conn: asyncpg.Connection, *, topic: str, aggregate_id: str | None, after_version: int) -> int:
+async def resend(conn: Connection, *, topic: str, aggregate_id: str | None, after_version: int) -> int:
     """Queue events of one aggregate, or of the whole topic, to be sent once more from the outbox (R16, R14).
 
     Consumers that know them discard them; returns how many were queued.

@@ -78,7 +78,9 @@ def test_a_compound_surname_stays_whole_and_one_character_at_most_follows(surnam
 
 
 @given(HAN, st.lists(HAN, min_size=1, max_size=4), st.lists(HAN, min_size=1, max_size=4), st.sampled_from("·•・"))
-def test_a_name_with_a_dot_shows_its_first_character_only(first: str, rest: list[str], last: list[str], dot: str) -> None:
+def test_a_name_with_a_dot_shows_its_first_character_only(
+    first: str, rest: list[str], last: list[str], dot: str
+) -> None:
     masked = mask_name(first + "".join(rest) + dot + "".join(last))
     assert set(masked[1:]) == {"*", dot}
 
@@ -104,7 +106,13 @@ def test_every_compound_surname_has_two_characters() -> None:
 
 @pytest.mark.parametrize(
     ("identifier", "shown"),
-    [("110101199001011234", "**************1234"), ("13800138000", "*******8000"), ("12345", "***45"), ("1", "*"), ("", "*")],
+    [
+        ("110101199001011234", "**************1234"),
+        ("13800138000", "*******8000"),
+        ("12345", "***45"),
+        ("1", "*"),
+        ("", "*"),
+    ],
 )
 def test_a_number_is_shown_by_its_last_four_at_most(identifier: str, shown: str) -> None:
     assert mask_identifier(identifier) == shown

@@ -38,10 +38,13 @@ class Published:
 
     def __init__(self, ring: KeyRing) -> None:
         self.ring, self.reads, self.reachable = ring, 0, True
+        self.read_twice = asyncio.Event()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         self.reads += 1
+        if self.reads == 2:
+            self.read_twice.set()
         body = json.dumps(self.ring.jwks()).encode()
         status = b"200 OK" if self.reachable else b"503 Service Unavailable"
         writer.write(b"HTTP/1.1 %b\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%b" % (status, len(body), body))
@@ -72,7 +75,15 @@ async def test_what_is_no_token_of_ours_is_refused_with_its_own_reason() -> None
     good = signer.sign(an_actor()).token
     head, body, signature = good.split(".")
     assert await code_of(verifier, "") == "token_missing"
-    for bad in ("x", "a.b.c", "é.b.c", good + "x" * 9000, f"{head}.{body}.", f"{head}.{body}.{signature[::-1]}", "\ud800"):
+    for bad in (
+        "x",
+        "a.b.c",
+        "é.b.c",
+        good + "x" * 9000,
+        f"{head}.{body}.",
+        f"{head}.{body}.{signature[::-1]}",
+        "\ud800",
+    ):
         assert await code_of(verifier, bad) == "token_malformed"
     changed = body[:-2] + ("A" if body[-2] != "A" else "B") + body[-1]
     assert await code_of(verifier, f"{head}.{changed}.{signature}") == "token_malformed"
@@ -205,8 +216,8 @@ async def test_a_withdrawn_key_takes_its_tokens_with_it() -> None:
         watch.at += PUBLISH_SECONDS + 1
         await verifier.verify(token)  # notices that the keys are old and reads them beside
         async with asyncio.timeout(5):
-            while published.reads < 2:
-                await asyncio.sleep(0.01)
+            await published.read_twice.wait()
+        await verifier.refresh()
         watch.at += 11
         assert await code_of(verifier, token) == "token_key_unknown"
 

@@ -1,0 +1,33 @@
+"""`wardstream doctor`: what this machine has and lacks."""
+
+import typer
+from rich.console import Console
+
+from infra.cli.answers import EXIT_MISSING, AsJson, answer, home_of, table
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("doctor")(doctor)
+
+
+def doctor(context: typer.Context, *, as_json: AsJson = False) -> None:
+    """Say what the machine has and lacks for running, tests, screens and containers, and what to do about it.
+
+    Exit 3 when the stack cannot run or the tests cannot; a lack of a browser or of containers alone is only told.
+    """
+    from infra.local.doctor import examine
+
+    checks = examine(home_of(context))
+    is_fit = all(check.ok for check in checks if check.needed)
+
+    def show(console: Console) -> None:
+        rows = table("", "check", "found", "what to do")
+        for check in checks:
+            mark = "[green]ok[/]" if check.ok else "[red]no[/]" if check.needed else "[yellow]--[/]"
+            rows.add_row(mark, check.name, check.found, check.fix)
+        console.print(rows)
+
+    answer({"ok": is_fit, "checks": [check.as_json() for check in checks]}, as_json=as_json, show=show)
+    if not is_fit:
+        raise typer.Exit(EXIT_MISSING)

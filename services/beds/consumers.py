@@ -1,0 +1,128 @@
+"""What the bed pool learns from admission and day surgery."""
+
+from functools import partial
+
+from services.beds import actions
+from services.beds.settings import Settings
+from shared.contracts.admission import (
+    AdmissionCancelled,
+    BedRequested,
+    DischargeCancelled,
+    PatientAdmitted,
+    PatientDischarged,
+    PreAdmissionCancelled,
+)
+from shared.contracts.daysurgery import (
+    DayBedRequested,
+    DaySurgeryArrived,
+    DaySurgeryCancelled,
+    DaySurgeryConverted,
+    DaySurgeryDischarged,
+)
+from shared.contracts.envelope import Envelope
+from shared.db import Transaction
+from shared.messaging.consumer import Subscription
+
+
+async def on_bed_requested(settings: Settings, tx: Transaction, event: BedRequested, envelope: Envelope) -> None:
+    """Take the request and give it a bed when one fits."""
+    await actions.open_request(
+        tx,
+        settings,
+        encounter_id=event.encounter_id,
+        patient_tok=event.patient_tok,
+        kind="inpatient",
+        sex=event.sex,
+        specialty=event.specialty,
+        urgency=event.urgency,
+        isolation=event.isolation,
+        level=event.level_of_care,
+        from_at=event.from_at,
+        until_at=None,
+    )
+
+
+async def on_day_bed_requested(settings: Settings, tx: Transaction, event: DayBedRequested, envelope: Envelope) -> None:
+    """Book a day bed for the slot."""
+    await actions.open_request(
+        tx,
+        settings,
+        encounter_id=event.encounter_id,
+        patient_tok=event.patient_tok,
+        kind="day",
+        sex=event.sex,
+        specialty="day_surgery",
+        urgency="elective",
+        isolation="none",
+        level="normal",
+        from_at=event.starts_at,
+        until_at=event.ends_at,
+    )
+
+
+async def on_patient_admitted(tx: Transaction, event: PatientAdmitted, envelope: Envelope) -> None:
+    """The patient lies in the bed."""
+    await actions.occupy_bed(tx, event.encounter_id)
+
+
+async def on_pre_admission_cancelled(tx: Transaction, event: PreAdmissionCancelled, envelope: Envelope) -> None:
+    """The bed is free again."""
+    await actions.cancel_request(tx, event.encounter_id)
+
+
+async def on_admission_cancelled(tx: Transaction, event: AdmissionCancelled, envelope: Envelope) -> None:
+    """The patient was in the bed: it is cleaned before the next (A11)."""
+    await actions.cancel_request(tx, event.encounter_id)
+
+
+async def on_patient_discharged(tx: Transaction, event: PatientDischarged, envelope: Envelope) -> None:
+    """The bed is empty and to be cleaned."""
+    await actions.vacate_bed(tx, event.encounter_id)
+
+
+async def on_discharge_cancelled(
+    settings: Settings, tx: Transaction, event: DischargeCancelled, envelope: Envelope
+) -> None:
+    """The patient comes back (A13)."""
+    await actions.take_back(tx, settings, event.encounter_id)
+
+
+async def on_day_surgery_arrived(
+    settings: Settings, tx: Transaction, event: DaySurgeryArrived, envelope: Envelope
+) -> None:
+    """The day patient is here."""
+    await actions.occupy_day_bed(tx, settings, event.encounter_id)
+
+
+async def on_day_surgery_cancelled(tx: Transaction, event: DaySurgeryCancelled, envelope: Envelope) -> None:
+    """The slot is free again."""
+    await actions.cancel_request(tx, event.encounter_id)
+
+
+async def on_day_surgery_discharged(tx: Transaction, event: DaySurgeryDischarged, envelope: Envelope) -> None:
+    """The day bed is empty and to be cleaned."""
+    await actions.vacate_bed(tx, event.encounter_id)
+
+
+async def on_day_surgery_converted(
+    settings: Settings, tx: Transaction, event: DaySurgeryConverted, envelope: Envelope
+) -> None:
+    """The day bed is kept until the patient is moved."""
+    await actions.keep_day_bed(tx, settings, event.encounter_id)
+
+
+def subscriptions(settings: Settings) -> tuple[Subscription, ...]:
+    """Return what this service reacts to, with the hospital's settings."""
+    return (
+        Subscription(BedRequested, partial(on_bed_requested, settings)),
+        Subscription(PatientAdmitted, on_patient_admitted),
+        Subscription(PreAdmissionCancelled, on_pre_admission_cancelled),
+        Subscription(AdmissionCancelled, on_admission_cancelled),
+        Subscription(PatientDischarged, on_patient_discharged),
+        Subscription(DischargeCancelled, partial(on_discharge_cancelled, settings)),
+        Subscription(DayBedRequested, partial(on_day_bed_requested, settings)),
+        Subscription(DaySurgeryArrived, partial(on_day_surgery_arrived, settings)),
+        Subscription(DaySurgeryCancelled, on_day_surgery_cancelled),
+        Subscription(DaySurgeryDischarged, on_day_surgery_discharged),
+        Subscription(DaySurgeryConverted, partial(on_day_surgery_converted, settings)),
+    )

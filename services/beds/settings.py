@@ -1,0 +1,28 @@
+"""Settings of the bed pool: everything a hospital decides about it."""
+
+from datetime import timedelta
+from pathlib import Path
+
+from pydantic import Field
+
+from shared.settings import ServiceSettings
+
+
+class Settings(ServiceSettings):
+    """Hold time, horizon and the layout a new hospital starts with."""
+
+    hold_minutes: int = Field(
+        default=240, ge=1, description="How long an assigned bed is kept for a patient who has not come."
+    )
+    horizon_hours: int = Field(default=24, ge=0, description="Requests for later than this wait without a bed.")
+    overrun_minutes: int = Field(
+        default=15, ge=1, description="By how much a day bed is extended while its patient is still in it."
+    )
+    layout_file: Path = Field(
+        default=Path(__file__).parent / "data" / "hospital.csv", description="Beds a new, empty pool starts with."
+    )
+
+    @property
+    def hold(self) -> timedelta:
+        """Return how long a bed is held."""
+        return timedelta(minutes=self.hold_minutes)

@@ -1,0 +1,122 @@
+"""Real servers once per run, a fresh migrated database per test."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Iterator
+from uuid import uuid4
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from shared.clock import Clock
+from shared.db import Database, create_pool, migrate
+from shared.settings import ServiceSettings
+from tests.support import servers
+from tests.support.servers import Server
+
+_used: dict[str, str] = {}
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say on which broker and database the tests ran."""
+    for what, source in sorted(_used.items()):
+        terminalreporter.write_line(f"{what}: {source}")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL 18 of this run."""
+    with servers.postgres() as server:
+        _used["PostgreSQL"] = server.source
+        yield server
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[Server]:
+    """A Kafka of this run."""
+    with servers.kafka() as server:
+        _used["Kafka"] = server.source
+        yield server
+
+
+def with_database(dsn: str, database: str) -> str:
+    """Return the address of another database on the same server."""
+    head, _, _ = dsn.rpartition("/")
+    return f"{head}/{database}"
+
+
+class Databases:
+    """Makes databases: each set of services is migrated once, then cloned per test."""
+
+    def __init__(self, admin_dsn: str) -> None:
+        self.admin_dsn = admin_dsn
+        self._templates: dict[tuple[str, ...], str] = {}
+        self._made: list[str] = []
+
+    async def _execute(self, statement: str) -> None:
+        conn = await asyncpg.connect(self.admin_dsn)
+        try:
+            await conn.execute(statement)
+        finally:
+            await conn.close()
+
+    async def create(self, *services: str) -> str:
+        """Return the address of a new database with the migrated schemas of these services."""
+        template = self._templates.get(services)
+        if template is None:
+            template = f"template_{uuid4().hex[:12]}"
+            await self._execute(f"CREATE DATABASE {template}")
+            self._made.append(template)
+            for service in services:
+                await migrate(with_database(self.admin_dsn, template), service)
+            self._templates[services] = template
+        name = f"test_{uuid4().hex[:12]}"
+        await self._execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        self._made.append(name)
+        return with_database(self.admin_dsn, name)
+
+    async def drop(self, dsn: str) -> None:
+        """Remove a database, whoever is still connected."""
+        await self._execute(f"DROP DATABASE IF EXISTS {dsn.rpartition('/')[2]} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def databases(postgres: Server) -> Iterator[Databases]:
+    """The maker of databases; a server that is not ours is left as it was found."""
+    made = Databases(postgres.address)
+    yield made
+    if postgres.source == "environment":
+        with contextlib.suppress(Exception):
+            for name in reversed(made._made):
+                asyncio.run(made.drop(with_database(postgres.address, name)))
+
+
+def settings_for(dsn: str, service: str, **more: object) -> ServiceSettings:
+    """Return settings of a service on a test database, its schema first in the path."""
+    separator = "&" if "?" in dsn else "?"
+    return ServiceSettings(database_url=f"{dsn}{separator}options=-csearch_path%3D{service}%2Cpublic", **more)  # type: ignore[arg-type]
+
+
+@contextlib.asynccontextmanager
+async def opened(dsn: str, service: str, clock: Clock | None = None) -> AsyncIterator[Database]:
+    """Open the pool of one service on a test database."""
+    pool = await create_pool(settings_for(dsn, service))
+    try:
+        yield Database(pool, clock or Clock())
+    finally:
+        pool.terminate()
+
+
+@pytest_asyncio.fixture
+async def database(databases: Databases, request: pytest.FixtureRequest) -> AsyncIterator[Database]:
+    """An empty, migrated schema of the service that the test's module names in `SERVICE`."""
+    service = request.module.SERVICE
+    dsn = await databases.create(service)
+    async with opened(dsn, service) as db:
+        yield db
+    await databases.drop(dsn)
+
+
+os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
