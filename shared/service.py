@@ -8,7 +8,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -17,6 +17,7 @@ import orjson
 import structlog
 import uvicorn
 from fastapi import APIRouter, FastAPI, Request, Response
+from starlette.types import ASGIApp
 
 from shared import telemetry
 from shared.access import seal
@@ -69,6 +70,12 @@ class ServiceSpec:
     on_start: Callable[[Database], Awaitable[None]] | None = None
     publishes: bool = True
     public_paths: frozenset[str] = frozenset()
+    parts: Mapping[str, Callable[["Runtime"], Awaitable[None]]] = field(default_factory=dict)
+    """Further work that runs by itself beside relay and consumer; one that fails ends the process."""
+    wrap: Callable[[ASGIApp], ASGIApp] | None = None
+    """Takes requests before every gate and every trace."""
+    unready: Callable[[], Sequence[str]] | None = None
+    """What of `parts` is not ready yet."""
 
 
 @dataclass(slots=True)
@@ -105,6 +112,16 @@ class Runtime:
         self._spawn("seals", self._seal_for_ever())
         for timer in self.spec.timers:
             self._spawn(timer.name, self._turn_for_ever(timer))
+        for name, part in self.spec.parts.items():
+            self._spawn(name, part(self))
+        self._show_gauges()
+
+    def _show_gauges(self) -> None:
+        if self.spec.publishes:
+            telemetry.number("flow_outbox_oldest_seconds").watch(lambda: self.relay.oldest_unsent_seconds)
+        consumer = self.consumer
+        if consumer is not None:
+            telemetry.number("flow_consumer_unread_events").watch(lambda: float(consumer.lag))
 
     def _resync_group(self, topics: Sequence[str], on_assigned: OnAssigned) -> "KafkaConsumer":
         return KafkaConsumer(self.settings.kafka_bootstrap, f"{self.spec.name}.resync", topics, on_assigned)
@@ -179,6 +196,8 @@ class Runtime:
                 reasons.append("lag")
             if self.consumer.behind_since is not None:
                 reasons.append("too_many_parked")
+        if self.spec.unready is not None:
+            reasons.extend(self.spec.unready())
         if self.relay.oldest_unsent_seconds > OLDEST_UNSENT_SECONDS_MAX:
             reasons.append("outbox_age")
         facts = {"ready": not reasons, "reasons": reasons, "relay": "leading" if self.relay.leading else "standing_by"}
@@ -189,7 +208,7 @@ def create_app(spec: ServiceSpec, runtime_of: Callable[[], Runtime], verifier: T
     """Return the ASGI app of a service; with `run`, its lifespan starts and stops the runtime."""
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         runtime = runtime_of()
         if run:
             if spec.on_start is not None:
@@ -254,11 +273,27 @@ def _parked_router(spec: ServiceSpec, runtime_of: Callable[[], Runtime]) -> APIR
     def shown(row: asyncpg.Record) -> dict[str, object]:
         return {name: (value.isoformat() if name == "first_at" else value) for name, value in row.items()}
 
+    @router.get("/quiet", summary="What is still on its way: unsent, unread, set aside")
+    async def quiet(request: Request) -> Response:
+        consumer = runtime_of().consumer
+
+        async def read(tx: Transaction, _caller: Caller) -> Answered:
+            row = await tx.conn.fetchrow(
+                "SELECT (SELECT count(*) FROM outbox_unsent) AS unsent,"
+                " (SELECT count(*) FROM parked WHERE status = 'parked') AS parked"
+            )
+            assert row is not None
+            lag = 0 if consumer is None else await consumer.lag_now()
+            answer = {"unsent": row["unsent"], "lag": lag, "parked": row["parked"]}
+            return Answered(answer, "quiet", audited=False)
+
+        return await door.query(request, Permission.OPS_READ, read)
+
     @router.get("/parked", summary="Events set aside, oldest first")
     async def list_parked(request: Request) -> Response:
         page = page_of(request)
 
-        async def read(tx: Transaction, caller: Caller) -> Answered:
+        async def read(tx: Transaction, _caller: Caller) -> Answered:
             rows = await parking.list_parked(tx.conn, after_id=int(page.after or 0), limit=page.limit)
             return Answered({"parked": [shown(row) for row in rows]}, "parked", audited=False)
 
@@ -323,7 +358,7 @@ async def serve(spec: ServiceSpec, settings: ServiceSettings) -> None:
     )
     app = create_app(spec, lambda: runtime, verifier, run=True)
     config = uvicorn.Config(
-        app,
+        app if spec.wrap is None else spec.wrap(app),
         host=settings.host,
         port=settings.port,
         log_config=None,
@@ -342,6 +377,7 @@ async def serve(spec: ServiceSpec, settings: ServiceSettings) -> None:
     await uvicorn.Server(config).serve()
     ended.set()
     beat.cancel()
+    await asyncio.to_thread(telemetry.shutdown)
 
 
 async def _beat(runtime: Runtime) -> None:

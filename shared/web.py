@@ -225,11 +225,11 @@ def install_problem_handlers(app: FastAPI) -> None:
     """Make every error of this app a problem document that never echoes input (FastAPI's own 422 would)."""
 
     @app.exception_handler(Problem)
-    async def on_problem(request: Request, problem: Problem) -> Response:
+    async def on_problem(_request: Request, problem: Problem) -> Response:
         return problem_response(problem)
 
     @app.exception_handler(RequestValidationError)
-    async def on_invalid(request: Request, error: RequestValidationError) -> Response:
+    async def on_invalid(_request: Request, error: RequestValidationError) -> Response:
         found = error.errors()
         if any(item["type"] == "json_invalid" for item in found):
             return problem_response(BadRequest("The body is not JSON.", code="not_json"))
@@ -239,7 +239,7 @@ def install_problem_handlers(app: FastAPI) -> None:
         )
 
     @app.exception_handler(HTTPException)
-    async def on_http(request: Request, error: HTTPException) -> Response:
+    async def on_http(_request: Request, error: HTTPException) -> Response:
         problem = Problem(
             _TITLES.get(error.status_code, "The request cannot be served."), code=f"http_{error.status_code}"
         )
@@ -408,7 +408,6 @@ class Door:
     async def _try_once(
         self,
         request: Request,
-        permission: Permission,
         caller: Caller,
         action: Action,
         key: str,
@@ -443,6 +442,7 @@ class Door:
                     traceparent=telemetry.current_traceparent(),
                 )
                 answered = await action(tx, caller)
+                telemetry.name_encounter(tx.correlation_id)
                 tx.role = ",".join(sorted(role.value for role in actor.roles))
                 tx.audits.append(_audit_row(_route_of(request), answered))
                 content = _json(answered.body)

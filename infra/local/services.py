@@ -44,6 +44,11 @@ def signing_key_file(home: Home) -> Path:
     return home.secrets / "access-signing-key.json"
 
 
+def bootstrap_file(home: Home) -> Path:
+    """Return where the access service keeps the first accounts with their passwords; it makes them when there are none."""
+    return home.secrets / "first-accounts.json"
+
+
 def command(service: str) -> list[str]:
     """Return the command line of a service."""
     return [sys.executable, "-m", f"services.{service}.main"]
@@ -69,6 +74,7 @@ def environment(home: Home, service: str, ports: Mapping[str, int]) -> dict[str,
     }
     if service == "access":
         env["WARDSTREAM_SIGNING_KEY_FILE"] = str(signing_key_file(home))
+        env["WARDSTREAM_BOOTSTRAP_FILE"] = str(bootstrap_file(home))
     for name, value in read_json(home.env_file).get(service, {}).items():
         if value is None:
             env.pop(name, None)

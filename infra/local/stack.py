@@ -252,9 +252,9 @@ class Stack:
         Raises:
             StackError: something would not end.
         """
-        state = read_json(self.home.state_file)
-        ran = [name for name, process in state.get("processes", {}).items() if process["pid"] is not None]
-        supervisor = state.get("supervisor", {})
+        before = self.status(measure=False)
+        ran = [name for name, process in before.processes.items() if process.pid is not None]
+        supervisor = read_json(self.home.state_file).get("supervisor", {})
         if supervisor:
             end(supervisor["pid"], supervisor["started"], seconds=STOP_SECONDS_MAX)
         if not self.home.lock_file.exists():
@@ -266,7 +266,7 @@ class Stack:
                     self._write_stopped()
         except AlreadyRunning:
             raise StackError(f"The supervisor of {self.home.root} does not end. See {self.home.logs}.") from None
-        return ran if supervisor and state.get("status") not in ("stopped", "failed") else left
+        return ran if before.is_running else left
 
     def _write_stopped(self) -> None:
         state = read_json(self.home.state_file)

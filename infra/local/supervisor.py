@@ -87,7 +87,7 @@ class Child:
     answers: Callable[[], bool] | None = None
     """Says whether it answers at all; None: never killed for silence (a database may recover for long)."""
     stop_signal: signal.Signals = signal.SIGTERM
-    stop_seconds: float = 15.0
+    stop_seconds: float = 10.0
     process: subprocess.Popen[bytes] | None = None
     started: str = ""
     ready: bool = False
@@ -306,6 +306,8 @@ class Supervisor:
     async def _prepare(self) -> None:
         """Run `infra.local.prepare`; it waits for Kafka itself while the database is made ready."""
         if not await self._until_ready(["postgres"], READY_SECONDS_MAX):
+            if self._stopping.is_set():
+                return
             raise StackError(f"PostgreSQL did not become ready. See {self._log_of('postgres')}.")
         output = self._log_of("prepare")
         command = [sys.executable, "-m", "infra.local.prepare", str(self._home.root), *self._options.services]

@@ -22,16 +22,14 @@ from services.access import actions, domain, store
 from services.access.domain import Account, AccountChange, LoggedIn, LoginRejected, SessionLimits
 from services.access.passwords import Passwords
 from services.access.settings import Settings
-from shared import telemetry
 from shared.access.actor import Actor
 from shared.access.audit_door import audit_router
 from shared.access.keys import KeyFile
 from shared.access.policy import Permission
 from shared.access.roles import Role
 from shared.access.tokens import TokenSigner
-from shared.db import RETRYABLE, Transaction
+from shared.db import RETRYABLE, Transaction, transaction
 from shared.errors import Forbidden, NotFound, TooManyRequests, Unauthenticated, Unavailable
-from shared.messaging import outbox
 from shared.web import (
     PROBLEM_RESPONSES,
     Answered,
@@ -202,15 +200,10 @@ async def _transact(door: Door, work: Callable[[Transaction], Awaitable[T]]) -> 
         Unavailable: the database does not answer now.
     """
     try:
-        async with door.db.pool.acquire(timeout=10) as conn, conn.transaction():
-            now = door.db.clock.stamp(await conn.fetchval("SELECT clock_timestamp()"))
-            tx = Transaction(conn=conn, now=now, traceparent=telemetry.current_traceparent())
-            result = await work(tx)
-            await outbox.flush(tx)
+        async with transaction(door.db) as tx:
+            return await work(tx)
     except RETRYABLE as error:
         raise Unavailable("The database does not answer now; try again.", retry_after_seconds=2) from error
-    door.db.committed(tx)
-    return result
 
 
 def _session_routes(routes: APIRouter, door: Door, desk: Desk) -> None:
@@ -225,8 +218,7 @@ def _session_routes(routes: APIRouter, door: Door, desk: Desk) -> None:
             if not await desk.limiter.test(limit, *names):
                 raise TooManyRequests("Too many failed logins; wait a minute.", retry_after_seconds=60)
         password = body.password.get_secret_value()
-        async with door.db.pool.acquire(timeout=10) as conn:
-            password_hash = await store.get_password_hash(conn, body.username)
+        password_hash = await _transact(door, lambda tx: store.get_password_hash(tx.conn, body.username))
         right = await desk.passwords.matches(password_hash, password)
 
         async def act(tx: Transaction) -> LoggedIn | LoginRejected:
@@ -334,8 +326,7 @@ def _own_routes(routes: APIRouter, door: Door, desk: Desk) -> None:
     @routes.get("/me", response_model=Me, summary="Who am I, and what may I do")
     async def me(request: Request) -> Response:
         actor: Actor = request.state.actor
-        async with door.db.pool.acquire(timeout=10) as conn:
-            account = await store.get_account(conn, actor.user_id)
+        account = await _transact(door, lambda tx: store.get_account(tx.conn, actor.user_id))
         caller = Caller(actor)
         answer = Me(
             user_id=actor.user_id,
@@ -355,8 +346,7 @@ def _own_routes(routes: APIRouter, door: Door, desk: Desk) -> None:
             raise TooManyRequests("Too many tries; wait a minute.", retry_after_seconds=60)
         new_password = body.new_password.get_secret_value()
         domain.check_password(new_password, username=actor.username)
-        async with door.db.pool.acquire(timeout=10) as conn:
-            old_hash = await store.get_password_hash(conn, actor.username)
+        old_hash = await _transact(door, lambda tx: store.get_password_hash(tx.conn, actor.username))
         if not await desk.passwords.matches(old_hash, body.old_password.get_secret_value()):
             raise Forbidden("The old password is wrong.", code="old_password_wrong")
         new_hash = await desk.passwords.hash(new_password)

@@ -17,8 +17,7 @@ from shared.access import private_file
 from shared.access.actor import ALL_WARDS
 from shared.access.roles import TITLES, Role
 from shared.clock import Clock
-from shared.db import Database, Transaction, create_pool
-from shared.messaging import outbox
+from shared.db import Database, create_pool, transaction
 
 REPLAY_ROLES = (
     Role.IMPORTER,
@@ -100,24 +99,22 @@ def _dump(credentials: list[Credential]) -> bytes:
 
 async def ensure_accounts(db: Database, passwords: Passwords, credentials: list[Credential]) -> None:
     """Open those accounts that are missing, all in one transaction."""
-    async with db.pool.acquire(timeout=10) as conn:
-        known = await store.list_known_names(conn, [credential.username for credential in credentials])
-        missing = [credential for credential in credentials if credential.username not in known]
-        firsts = [
-            FirstAccount(
-                username=credential.username,
-                display_name=credential.display_name,
-                password_hash=await passwords.hash(credential.password),
-                roles=frozenset(credential.roles),
-                wards=frozenset(credential.wards),
-            )
-            for credential in missing
-        ]
-        async with conn.transaction():
-            tx = Transaction(conn=conn, now=db.clock.stamp(await conn.fetchval("SELECT clock_timestamp()")))
-            for first in firsts:
-                await actions.ensure_account(tx, first)
-            await outbox.flush(tx)
+    async with transaction(db) as tx:
+        known = await store.list_known_names(tx.conn, [credential.username for credential in credentials])
+    firsts = [
+        FirstAccount(
+            username=credential.username,
+            display_name=credential.display_name,
+            password_hash=await passwords.hash(credential.password),
+            roles=frozenset(credential.roles),
+            wards=frozenset(credential.wards),
+        )
+        for credential in credentials
+        if credential.username not in known
+    ]
+    async with transaction(db) as tx:
+        for first in firsts:
+            await actions.ensure_account(tx, first)
 
 
 async def run(settings: Settings) -> None:

@@ -177,9 +177,8 @@ class AccountChange:
 
 def changed(account: Account, change: AccountChange, *, now: datetime) -> Account:
     """Return the account after the change, one version on."""
-    if change.disabled is None:
-        disabled_at = account.disabled_at
-    else:
+    disabled_at = account.disabled_at
+    if change.disabled is not None:
         disabled_at = (account.disabled_at or now) if change.disabled else None
     roles = account.roles if change.roles is None else change.roles
     if not roles:

@@ -3,5 +3,6 @@
 Owns: beds with three axes of state, claims (who has which bed when), requests and their queue, cleaning.
 Topics out: beds.allocations.v1, beds.inventory.v1.
 Topics in: admission.encounters.v1 (BedRequested, PatientAdmitted, PreAdmissionCancelled, AdmissionCancelled, PatientDischarged,
-    DischargeCancelled), daysurgery.cases.v1 (DayBedRequested, DaySurgeryArrived, DaySurgeryCancelled, DaySurgeryDischarged, DaySurgeryConverted).
+    DischargeCancelled), daysurgery.cases.v1 (DayBedRequested, DaySurgeryArrived,
+    DaySurgeryCancelled, DaySurgeryDischarged, DaySurgeryConverted).
 """

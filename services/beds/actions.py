@@ -139,7 +139,7 @@ async def serve_waiting(tx: Transaction, settings: Settings, *, limit: int = 50)
     return served
 
 
-async def expire_holds(tx: Transaction, settings: Settings) -> int:
+async def expire_holds(tx: Transaction) -> int:
     """Put stays whose patient did not come in time back into the queue, their beds free again (A27, R44)."""
     rows = await store.list_expired_holds(tx)
     for row in rows:

@@ -1,6 +1,6 @@
 """Doors of the bed pool under /api/beds."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
@@ -11,7 +11,10 @@ from shared.access.policy import Permission
 from shared.contracts.envelope import Code
 from shared.db import Transaction
 from shared.errors import NotFound
-from shared.web import PROBLEM_RESPONSES, Answered, Body, Caller, Door, FactBody, page_of
+from shared.web import PROBLEM_RESPONSES, Answered, Body, Caller, Door, FactBody, NotYet, page_of
+
+Until = Literal["assigned", "arrived", "left"]
+_ORDER = {"waiting": 0, "assigned": 1, "arrived": 2, "left": 3, "cancelled": 3}
 
 
 class CleaningDone(FactBody):
@@ -47,10 +50,6 @@ def router(door: Door) -> APIRouter:
     return routes
 
 
-def _shown(row: Any) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name not in ("patient_sex", "busy_until")}
-
-
 def _read_routes(routes: APIRouter, door: Door) -> None:
     @routes.get("/beds", summary="Beds with their three axes of state")
     async def list_beds(request: Request, ward: str | None = None, state: str | None = None) -> Response:
@@ -59,7 +58,7 @@ def _read_routes(routes: APIRouter, door: Door) -> None:
             rows = await store.list_beds(
                 tx, ward=ward, state=state, wards=None if scope.everywhere else sorted(scope.wards)
             )
-            return Answered({"beds": [_shown(row) for row in rows]}, "beds", audited=False)
+            return Answered({"beds": [dict(row) for row in rows]}, "beds", audited=False)
 
         return await door.query(request, Permission.BEDS_READ, read)
 
@@ -82,9 +81,11 @@ def _read_routes(routes: APIRouter, door: Door) -> None:
         return await door.query(request, Permission.BEDS_ASSIGN, read)
 
     @routes.get("/encounters/{encounter_id}/allocation", summary="The bed of one stay, or its place in the queue")
-    async def get_allocation(request: Request, encounter_id: UUID) -> Response:
+    async def get_allocation(request: Request, encounter_id: UUID, until: Until | None = None) -> Response:
         async def read(tx: Transaction, caller: Caller) -> Answered:
             row = await store.get_allocation(tx, encounter_id)
+            if until is not None and (row is None or _ORDER[row["state"]] < _ORDER[until]):
+                raise NotYet("The stay has not come that far.", code="not_that_far_yet", wait_for=encounter_id)
             if row is None:
                 raise NotFound("The pool has no request of this stay.")
             caller.require(Permission.BEDS_READ, ward=row["ward"])

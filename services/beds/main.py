@@ -17,7 +17,7 @@ def spec(settings: Settings) -> ServiceSpec:
 
     async def keep_time(db: Database) -> None:
         async with transaction(db) as tx:
-            await actions.expire_holds(tx, settings)
+            await actions.expire_holds(tx)
             await actions.extend_overruns(tx, settings)
             await actions.serve_waiting(tx, settings)
 

@@ -14,11 +14,22 @@ from services.beds.domain import Bed
 from shared.db import LostRace, Transaction
 from shared.errors import Refused
 
-_BED = "bed_id, code, ward, room, kind, level, isolation, service, condition, commitment, patient_sex, busy_until"
-
 
 def _bed(row: Any) -> Bed:
-    return Bed(*row)
+    return Bed(
+        bed_id=row["bed_id"],
+        code=row["code"],
+        ward=row["ward"],
+        room=row["room"],
+        kind=row["kind"],
+        level=row["level"],
+        isolation=row["isolation"],
+        service=row["service"],
+        condition=row["condition"],
+        commitment=row["commitment"],
+        patient_sex=row["patient_sex"],
+        busy_until=row["busy_until"],
+    )
 
 
 async def insert_request(tx: Transaction, encounter_id: UUID, patient_tok: UUID, **facts: Any) -> bool:
@@ -107,7 +118,7 @@ async def list_target_wards(
 async def lock_ward_beds(tx: Transaction, ward: str) -> list[Bed]:
     """Lock the ward and return its beds, so that no other allocation can take one meanwhile."""
     await tx.conn.execute("SELECT 1 FROM ward WHERE ward = $1 FOR UPDATE", ward)
-    return [_bed(row) for row in await tx.conn.fetch(f"SELECT {_BED} FROM bed WHERE ward = $1 ORDER BY bed_id", ward)]
+    return [_bed(row) for row in await tx.conn.fetch("SELECT * FROM bed WHERE ward = $1 ORDER BY bed_id", ward)]
 
 
 async def list_day_beds_free_in_slot(tx: Transaction, starts_at: datetime, ends_at: datetime) -> list[Bed]:
@@ -116,7 +127,7 @@ async def list_day_beds_free_in_slot(tx: Transaction, starts_at: datetime, ends_
         "SELECT 1 FROM ward WHERE ward IN (SELECT ward FROM bed WHERE kind = 'day') ORDER BY ward FOR UPDATE"
     )
     rows = await tx.conn.fetch(
-        f"SELECT {_BED} FROM bed b WHERE kind = 'day' AND service = 'active' AND NOT EXISTS (SELECT FROM bed_claim c"
+        "SELECT * FROM bed b WHERE kind = 'day' AND service = 'active' AND NOT EXISTS (SELECT FROM bed_claim c"
         " WHERE c.bed_id = b.bed_id AND c.state <> 'released' AND c.during && tstzrange($1, $2)) ORDER BY bed_id",
         starts_at,
         ends_at,
@@ -351,7 +362,7 @@ async def mark_cleaned(tx: Transaction, bed_id: int) -> None:
 async def list_beds(tx: Transaction, *, ward: str | None, state: str | None, wards: Sequence[str] | None) -> list[Any]:
     """Return beds with their three axes, by ward and bed."""
     rows: list[Any] = await tx.conn.fetch(
-        f"SELECT {_BED}, version FROM bed WHERE ($1::text IS NULL OR ward = $1) AND ($3::text[] IS NULL OR ward = ANY($3))"
+        "SELECT bed_id, code, ward, room, kind, level, isolation, service, condition, commitment, encounter_id, version FROM bed WHERE ($1::text IS NULL OR ward = $1) AND ($3::text[] IS NULL OR ward = ANY($3))"
         " AND ($2::text IS NULL OR commitment = $2 OR condition = $2) ORDER BY ward, bed_id",
         ward,
         state,

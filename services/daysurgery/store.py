@@ -84,10 +84,13 @@ async def get_case(tx: Transaction, case_id: UUID) -> Case | None:
     return None if row is None else _case(row)
 
 
-async def get_case_by_identifier(tx: Transaction, system: str, value: str) -> Case | None:
-    """Return the case with the sender's identifier, or nothing."""
+async def get_case_by_identifier(tx: Transaction, system: str | None, value: str) -> Case | None:
+    """Return the case with the sender's identifier, or nothing; without a system the oldest of that value."""
     row = await tx.conn.fetchrow(
-        f"SELECT {_CASE} WHERE c.identifier_system = $1 AND c.identifier_value = $2", system, value
+        f"SELECT {_CASE} WHERE ($1::text IS NULL OR c.identifier_system = $1) AND c.identifier_value = $2"
+        " ORDER BY c.case_id LIMIT 1",
+        system,
+        value,
     )
     return None if row is None else _case(row)
 

@@ -142,6 +142,17 @@ class Consumer:
         """Say whether this member has partitions to read."""
         return self._group is not None and bool(self._group.assignment())
 
+    async def lag_now(self) -> int:
+        """Return how many records of its partitions this member has not applied yet, asked of broker and database now."""
+        if self._group is None or not self.joined:
+            return 1
+        ends = await self._group.end_offsets(list(self._group.assignment()))
+        rows = await self._db.pool.fetch(
+            "SELECT topic, part, next_offset FROM consumed WHERE topic = ANY($1)", self.topics
+        )
+        stored = {TopicPartition(row["topic"], row["part"]): int(row["next_offset"]) for row in rows}
+        return sum(end - stored.get(partition, 0) for partition, end in ends.items())
+
     async def run(self) -> None:
         """Consume until `stop`; reconnect after broker failures with growing waits."""
         wait_seconds = 0.2
@@ -178,6 +189,7 @@ class Consumer:
                 self.progress_at = time.monotonic()
                 if records:
                     faults.reached("K1")
+                    telemetry.consumed(self._service, records)
                     await self.apply(records)
         finally:
             with contextlib.suppress(Exception):
@@ -453,7 +465,7 @@ class Consumer:
     async def _hold_at_gap(self, gap: _VersionGap, left: list[Record]) -> list[Record]:
         """Apply what comes before the gap, hold its partition, and ask the owner to send the missing events again (R16)."""
         partition = TopicPartition(gap.envelope.topic, gap.envelope.partition)
-        log.error("version_gap", service=self._service, topic=partition.topic, partition=partition.partition)
+        log.warning("version_gap", service=self._service, topic=partition.topic, partition=partition.partition)
         before = []
         for record in left:
             if record.topic == partition.topic and record.partition == partition.partition:
@@ -558,6 +570,7 @@ class Consumer:
                 moved.events, moved.version_sum, moved.digest = 1, envelope.version, digest_of(envelope.event_id)
             await outbox.flush_consumed(tx, applied, [moved])
         log.error("event_parked", service=self._service, topic=record.topic, reason=poison.reason)
+        telemetry.number("flow_parked_total").of(self._service, record.topic).inc()
         await self._mirror_parked(record, poison.reason)
 
     async def _breathe_when_too_many_are_parked(self) -> None:
@@ -637,11 +650,11 @@ async def answer_resync_requests(service: str, db: Database, make_group: GroupFa
     """Send events again from this service's outbox when a consumer asks for them (R16)."""
     from shared.messaging.relay import resend
 
-    async def from_the_end(partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+    async def as_committed(_partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
         return {}
 
     while not stopping.is_set():
-        group = make_group([f"{service}.resync.v1"], from_the_end)
+        group = make_group([f"{service}.resync.v1"], as_committed)
         try:
             await group.start()
             while not stopping.is_set():

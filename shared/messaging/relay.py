@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 import structlog
 
-from shared import faults
+from shared import faults, telemetry
 from shared.contracts.registry import EVENT_TOPICS, EVENTS, RESYNC_TOPICS
 from shared.db import RETRYABLE, Connection, Database
 from shared.messaging.broker import (
@@ -142,6 +142,7 @@ class Relay:
         self.oldest_unsent_seconds = (
             datetime.now(rows[0]["recorded_at"].tzinfo) - rows[0]["recorded_at"]
         ).total_seconds()
+        began_at = time.time()
         futures: list[asyncio.Future[Any]] = []
         for row in rows:
             futures.append(await self._send(producer, row))
@@ -149,6 +150,7 @@ class Relay:
                 faults.reached("K14")
         outcomes = await asyncio.gather(*futures, return_exceptions=True)
         faults.reached("K15")
+        telemetry.sent(rows, self._topic_of, outcomes, began_at)
         await self._mark(conn, epoch, rows, outcomes)
         return len(rows)
 

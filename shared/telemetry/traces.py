@@ -41,6 +41,9 @@ QUEUE_SPANS_MAX = 4096
 BATCH_SPANS_MAX = 512
 DELAY_MS = 500
 
+_ODD = frozenset("13579bdf")
+"""Last digits of a traceparent that is sampled; looked at first, because most are not."""
+
 _tracer = trace.get_tracer("wardstream")
 _sent = metrics.number("messaging.client.sent.messages")
 _consumed = metrics.number("messaging.client.consumed.messages")
@@ -55,7 +58,10 @@ _dropped = metrics.number("flow_spans_dropped_total").of()
 
 def current_traceparent() -> str | None:
     """Return the W3C traceparent of the current recorded span, or nothing when it is not sampled."""
-    context = trace.get_current_span().get_span_context()
+    span = trace.get_current_span()
+    if span is trace.INVALID_SPAN:
+        return None
+    context = span.get_span_context()
     if not context.is_valid or not context.trace_flags.sampled:
         return None
     return f"00-{context.trace_id:032x}-{context.span_id:016x}-01"
@@ -95,7 +101,7 @@ class _Processing:
 
     def __enter__(self) -> None:
         traceparent = self._envelope.traceparent
-        if traceparent is not None and (origin := _span_context(traceparent)) is not None:
+        if traceparent is not None and traceparent[-1:] in _ODD and (origin := _span_context(traceparent)) is not None:
             self._open(origin)
         self._began = time.perf_counter()
 

@@ -54,7 +54,7 @@ CREATE TABLE day_case (
         WHERE (state IN ('booking_asked', 'waitlisted', 'booked', 'arrived', 'in_theatre', 'operated'))
 ) WITH (fillfactor = 70);
 COMMENT ON COLUMN day_case.catalogue_version IS 'The catalogue the procedure was admitted by; it does not change when the catalogue grows (R22).';
-CREATE UNIQUE INDEX case_by_identifier ON day_case (identifier_system, identifier_value);
+CREATE UNIQUE INDEX case_by_identifier ON day_case (identifier_value, identifier_system);
 CREATE INDEX case_by_slot ON day_case (starts_at, case_id) WHERE starts_at IS NOT NULL;
 CREATE INDEX case_by_patient ON day_case (patient_tok);
 

@@ -1,12 +1,11 @@
 """The access service on a real database, asked through its HTTP doors."""
 
-import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import asyncpg
 import httpx2
@@ -20,24 +19,20 @@ from shared.access.keys import KeyFile
 from shared.access.roles import Role
 from shared.access.tokens import TokenVerifier
 from shared.clock import FrozenClock
-from shared.db import Database, Transaction, create_pool, migrate
+from shared.db import Database, Transaction, create_pool
 from shared.messaging.memory import MemoryBroker
 from shared.service import Runtime, create_app
+from tests.conftest import Databases
 
 PASSWORD = "correct horse battery"
 
 
 @pytest_asyncio.fixture
-async def access_dsn() -> AsyncIterator[str]:
-    server = os.environ["SCRATCH_DSN"]
-    name = f"t_{uuid4().hex}"
-    admin = await asyncpg.connect(server)
-    await admin.execute(f'CREATE DATABASE "{name}"')
-    dsn = server.rsplit("/", 1)[0] + f"/{name}"
-    await migrate(dsn, "access")
+async def access_dsn(databases: Databases) -> AsyncIterator[str]:
+    """The address of an empty, migrated database of the access service."""
+    dsn = await databases.create("access")
     yield f"{dsn}?search_path=access,public"
-    await admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
-    await admin.close()
+    await databases.drop(dsn)
 
 
 @pytest_asyncio.fixture

@@ -1,0 +1,276 @@
+"""The rules of money: what an account takes in which state, what may be reversed, and how a bill is settled.
+
+Pure: amounts are whole fen (R50), every decision is a value, "no" is a value too. The database enforces the same laws
+again (migrations/0001, 0002). What is not here yet: the payer's share beyond an amount given from outside, bed-day
+prices and arrears limits.
+
+    account     open -> closed (settled) -> open (reopened) ... ; open -> voided (the admission never counted)
+    charge      alive until reversed, once
+    deposit     held until refunded, or applied by a settlement; a reopened settlement gives it back
+    settlement  in force until reopened; the next one is n + 1
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Literal, assert_never
+from uuid import UUID, uuid5
+
+AccountState = Literal["open", "closed", "voided"]
+PaymentMethod = Literal["cash", "bank_card", "wechat", "alipay", "bank_transfer"]
+EntryKind = Literal["charge", "deposit", "deposit_applied", "rest_refunded", "collected", "payer_share", "reversal"]
+
+
+class LedgerAccount(IntEnum):
+    """The chart of accounts (会计科目); the same rows are in the table ledger_account."""
+
+    RECEIVABLE = 1
+    DEPOSITS = 2
+    REVENUE = 10
+    PAYER_RECEIVABLE = 11
+    CASH = 20
+    BANK_CARD = 21
+    WECHAT = 22
+    ALIPAY = 23
+    BANK_TRANSFER = 24
+
+
+MONEY_OF: dict[PaymentMethod, LedgerAccount] = {
+    "cash": LedgerAccount.CASH,
+    "bank_card": LedgerAccount.BANK_CARD,
+    "wechat": LedgerAccount.WECHAT,
+    "alipay": LedgerAccount.ALIPAY,
+    "bank_transfer": LedgerAccount.BANK_TRANSFER,
+}
+"""Where money of each way of paying (R17) lies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account as it is while its row is locked."""
+
+    id: UUID
+    encounter_id: UUID
+    patient_tok: UUID
+    state: AccountState
+    day_case: bool
+    settlements: int
+    receivable_fen: int
+    deposits_fen: int
+    ward: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Deposit:
+    """A live deposit and where its money lies."""
+
+    entry_id: UUID
+    amount_fen: int
+    money: LedgerAccount
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An entry as far as a reversal needs it."""
+
+    id: UUID
+    kind: EntryKind
+    amount_fen: int
+    reversed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """An amount to be moved from the credited to the debited ledger account, under the entry's id."""
+
+    entry_id: UUID
+    kind: EntryKind
+    debit: LedgerAccount
+    credit: LedgerAccount
+    fen: int
+    deposit_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reversal:
+    """An original and the entry that will reverse it."""
+
+    entry_id: UUID
+    original: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """A decided settlement: charges + refunds = deposits + payer + collected, to the fen (invariant 3)."""
+
+    id: UUID
+    number: int
+    charged_fen: int
+    deposits_fen: int
+    payer_fen: int
+    collected_fen: int
+    refunded_fen: int
+    postings: tuple[Posting, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse to exist when a fen appeared or vanished (A3)."""
+        came = self.deposits_fen + self.payer_fen + self.collected_fen
+        if came != self.charged_fen + self.refunded_fen or min(self.collected_fen, self.refunded_fen) != 0:
+            raise ArithmeticError("This settlement does not conserve money.")
+
+
+# ---- why not ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class NoAccount:
+    """The stay has no account (yet)."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotOpen:
+    """The account takes no such posting in its state."""
+
+    state: AccountState
+
+
+@dataclass(frozen=True, slots=True)
+class NoSuchEntry:
+    """The account has no entry of this kind under that id."""
+
+
+@dataclass(frozen=True, slots=True)
+class AlreadyReversed:
+    """The entry was reversed before; nothing is reversed twice (V8)."""
+
+
+@dataclass(frozen=True, slots=True)
+class QuoteOutdated:
+    """The bill is not the sum the payer agreed to."""
+
+    charged_fen: int
+
+
+@dataclass(frozen=True, slots=True)
+class NotSettled:
+    """There is no settlement in force to take back."""
+
+
+Refusal = NoAccount | NotOpen | NoSuchEntry | AlreadyReversed | QuoteOutdated | NotSettled
+
+
+# ---- ids that are idempotency keys (R52) -----------------------------------------------------------------------------
+
+
+def settlement_id_of(account_id: UUID, number: int) -> UUID:
+    """Return the id of settlement n of an account; there is no other way to make one, so n exists once."""
+    return uuid5(account_id, f"settle:{number}")
+
+
+def reversal_id_of(original_id: UUID) -> UUID:
+    """Return the id of the one entry that can reverse this one."""
+    return uuid5(original_id, "reversal")
+
+
+# ---- decisions -------------------------------------------------------------------------------------------------------
+
+
+def takes_charges(state: AccountState) -> bool:
+    """Say whether a charge may be posted: on an open account only, late charges need a reopening first (V13)."""
+    match state:
+        case "open":
+            return True
+        case "closed" | "voided":
+            return False
+        case _:
+            assert_never(state)
+
+
+def reverse_charge(account: Account, entry: Entry | None) -> Reversal | NotOpen | NoSuchEntry | AlreadyReversed:
+    """Decide the reversal of one charge: of an open account, by its own entry, once (R51, V8)."""
+    if entry is None or entry.kind != "charge":
+        return NoSuchEntry()
+    if entry.reversed:
+        return AlreadyReversed()
+    if not takes_charges(account.state):
+        return NotOpen(account.state)
+    return Reversal(reversal_id_of(entry.id), entry)
+
+
+def refund_deposit(account: Account, entry: Entry | None) -> Reversal | NotOpen | NoSuchEntry | AlreadyReversed:
+    """Decide to give one deposit back whole, to where it came from, once; a settlement in force has used it up (V8, V9)."""
+    if entry is None or entry.kind != "deposit":
+        return NoSuchEntry()
+    if entry.reversed:
+        return AlreadyReversed()
+    if account.state == "closed":
+        return NotOpen(account.state)
+    return Reversal(reversal_id_of(entry.id), entry)
+
+
+def settle(
+    account: Account, deposits: Sequence[Deposit], *, quoted_fen: int, method: PaymentMethod, payer_fen: int = 0
+) -> Settlement | NotOpen | QuoteOutdated:
+    """Decide the settlement of everything on the account, or say that the payer saw another sum (R52).
+
+    The payer's share comes off first, then deposits in the order they came in. What is missing is collected by `method`;
+    what is left of each deposit goes back to where that deposit came from.
+    """
+    if account.state != "open":
+        return NotOpen(account.state)
+    charged_fen = account.receivable_fen
+    if quoted_fen != charged_fen:
+        return QuoteOutdated(charged_fen)
+    if not 0 <= payer_fen <= charged_fen:
+        raise ValueError("A payer pays no more than was charged.")
+    number = account.settlements + 1
+    settlement_id = settlement_id_of(account.id, number)
+    postings: list[Posting] = []
+
+    def post(
+        kind: EntryKind, debit: LedgerAccount, credit: LedgerAccount, fen: int, deposit_id: UUID | None = None
+    ) -> None:
+        if fen:
+            entry_id = uuid5(settlement_id, str(len(postings) + 1))
+            postings.append(Posting(entry_id, kind, debit, credit, fen, deposit_id))
+
+    post("payer_share", LedgerAccount.PAYER_RECEIVABLE, LedgerAccount.RECEIVABLE, payer_fen)
+    due_fen = charged_fen - payer_fen
+    refunded_fen = 0
+    for deposit in deposits:
+        applied_fen = min(due_fen, deposit.amount_fen)
+        rest_fen = deposit.amount_fen - applied_fen
+        post("deposit_applied", LedgerAccount.DEPOSITS, LedgerAccount.RECEIVABLE, applied_fen, deposit.entry_id)
+        post("rest_refunded", LedgerAccount.DEPOSITS, deposit.money, rest_fen, deposit.entry_id)
+        due_fen -= applied_fen
+        refunded_fen += rest_fen
+    post("collected", MONEY_OF[method], LedgerAccount.RECEIVABLE, due_fen)
+    return Settlement(
+        id=settlement_id,
+        number=number,
+        charged_fen=charged_fen,
+        deposits_fen=sum(deposit.amount_fen for deposit in deposits),
+        payer_fen=payer_fen,
+        collected_fen=due_fen,
+        refunded_fen=refunded_fen,
+        postings=tuple(postings),
+    )
+
+
+def difference(charged_fen: int, deposits_fen: int) -> tuple[int, int]:
+    """Return what a settlement now would collect and what it would refund; one of them is zero."""
+    return max(charged_fen - deposits_fen, 0), max(deposits_fen - charged_fen, 0)
+
+
+def reopen(account: Account, children: Sequence[Entry]) -> tuple[Reversal, ...] | NotSettled:
+    """Decide to take the settlement in force back: every child void by its own reversing entry (V12)."""
+    if account.state != "closed":
+        return NotSettled()
+    return tuple(Reversal(reversal_id_of(child.id), child) for child in children)
+
+
+def void(account: Account, live_charges: Sequence[Entry]) -> tuple[Reversal, ...] | NotOpen:
+    """Decide to void the account of an admission that never counted: every live charge reversed (A11)."""
+    if account.state != "open":
+        return NotOpen(account.state)
+    return tuple(Reversal(reversal_id_of(charge.id), charge) for charge in live_charges)

@@ -1,0 +1,275 @@
+"""SQL of the billing schema. One function, one statement; money moves only through the functions of migrations/0002.
+
+An account is locked before anything of it is decided. What is decided from other rows (deposits, entries) is read after
+the lock was got, in a statement of its own: an earlier snapshot would miss what the one before us committed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from services.billing.domain import Account, Deposit, Entry, LedgerAccount, Posting, Reversal, Settlement
+from shared.db import Transaction
+
+# ---- accounts --------------------------------------------------------------------------------------------------------
+
+
+async def insert_account(
+    tx: Transaction, account_id: UUID, *, encounter_id: UUID, patient_tok: UUID, payer_kind: str, day_case: bool
+) -> bool:
+    """Open an account, unless the stay has one already; say whether it was opened."""
+    status: str = await tx.conn.execute(
+        "INSERT INTO account (id, encounter_id, patient_tok, payer_kind, day_case) VALUES ($1, $2, $3, $4, $5)"
+        " ON CONFLICT (encounter_id) DO NOTHING",
+        account_id,
+        encounter_id,
+        patient_tok,
+        payer_kind,
+        day_case,
+    )
+    return status.endswith("1")
+
+
+async def mark_day_case(tx: Transaction, encounter_id: UUID) -> None:
+    """Note that a day-surgery case runs on this account."""
+    await tx.conn.execute("UPDATE account SET day_case = true WHERE encounter_id = $1 AND NOT day_case", encounter_id)
+
+
+async def mark_ward(tx: Transaction, encounter_id: UUID, ward: str) -> None:
+    """Note where the patient lies now, account or not."""
+    await tx.conn.execute(
+        "INSERT INTO stay_ward (encounter_id, ward) VALUES ($1, $2)"
+        " ON CONFLICT (encounter_id) DO UPDATE SET ward = excluded.ward WHERE stay_ward.ward <> excluded.ward",
+        encounter_id,
+        ward,
+    )
+
+
+async def lock_account(tx: Transaction, encounter_id: UUID) -> Account | None:
+    """Lock the account of a stay against every other posting and return it as it is now."""
+    row = await tx.conn.fetchrow(
+        "SELECT a.id, a.patient_tok, a.state, a.day_case, a.settlements, a.receivable_fen, a.deposits_fen, w.ward"
+        " FROM account a LEFT JOIN stay_ward w USING (encounter_id) WHERE a.encounter_id = $1 FOR NO KEY UPDATE OF a",
+        encounter_id,
+    )
+    return None if row is None else _account(row, encounter_id)
+
+
+async def lock_for_settlement(tx: Transaction, encounter_id: UUID) -> tuple[Account, tuple[Deposit, ...]] | None:
+    """Lock the account of a stay and return it with its live deposits, oldest first, in one round trip."""
+    row = await tx.conn.fetchrow("SELECT * FROM lock_for_settlement($1)", encounter_id)
+    if row["id"] is None:
+        return None
+    deposits = tuple(
+        Deposit(entry_id, fen, LedgerAccount(money))
+        for entry_id, fen, money in zip(
+            row["deposit_ids"] or (), row["deposit_fens"] or (), row["deposit_methods"] or (), strict=True
+        )
+    )
+    return _account(row, encounter_id), deposits
+
+
+def _account(row: Any, encounter_id: UUID) -> Account:
+    return Account(
+        id=row["id"],
+        encounter_id=encounter_id,
+        patient_tok=row["patient_tok"],
+        state=row["state"],
+        day_case=row["day_case"],
+        settlements=row["settlements"],
+        receivable_fen=row["receivable_fen"],
+        deposits_fen=row["deposits_fen"],
+        ward=row["ward"],
+    )
+
+
+# ---- entries ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ChargeRow:
+    """What post_charge answered."""
+
+    outcome: str
+    account_id: UUID | None
+    patient_tok: UUID | None
+    charged_fen: int | None
+    ward: str | None
+
+
+async def post_charge(
+    tx: Transaction, encounter_id: UUID, entry_id: UUID, *, item: str, amount_fen: int
+) -> ChargeRow:
+    """Find and lock the stay's account, check it, write the charge with its lines and the new balance: one statement."""
+    row = await tx.conn.fetchrow(
+        "SELECT * FROM post_charge($1, $2, $3, $4, $5)", encounter_id, entry_id, item, amount_fen, tx.now
+    )
+    return ChargeRow(row["outcome"], row["o_account_id"], row["o_patient_tok"], row["o_charged_fen"], row["o_ward"])
+
+
+async def get_entry(tx: Transaction, account_id: UUID, entry_id: UUID) -> Entry | None:
+    """Return an entry of this account and whether it was reversed."""
+    row = await tx.conn.fetchrow(
+        "SELECT e.id, e.kind, (SELECT max(l.fen) FROM line l WHERE l.entry_id = e.id) AS fen,"
+        " EXISTS (SELECT FROM entry r WHERE r.reverses = e.id) AS reversed"
+        " FROM entry e WHERE e.id = $2 AND e.account_id = $1",
+        account_id,
+        entry_id,
+    )
+    return None if row is None else Entry(row["id"], row["kind"], row["fen"], row["reversed"])
+
+
+async def list_live_charges(tx: Transaction, account_id: UUID) -> list[Entry]:
+    """Return the charges that were not reversed, oldest first (V14)."""
+    rows = await tx.conn.fetch(
+        "SELECT e.id, l.fen FROM entry e JOIN line l ON l.entry_id = e.id AND l.ledger_account_id = $2"
+        " WHERE e.account_id = $1 AND e.kind = 'charge' AND NOT EXISTS (SELECT FROM entry r WHERE r.reverses = e.id)"
+        " ORDER BY e.id",
+        account_id,
+        LedgerAccount.RECEIVABLE,
+    )
+    return [Entry(row["id"], "charge", row["fen"], reversed=False) for row in rows]
+
+
+async def list_settlement_children(tx: Transaction, account_id: UUID, settlement_id: UUID) -> list[Entry]:
+    """Return the entries of one settlement."""
+    rows = await tx.conn.fetch(
+        "SELECT e.id, e.kind, l.fen FROM entry e JOIN line l ON l.entry_id = e.id AND l.fen > 0"
+        " WHERE e.account_id = $1 AND e.settlement_id = $2 ORDER BY e.id",
+        account_id,
+        settlement_id,
+    )
+    return [Entry(row["id"], row["kind"], row["fen"], reversed=False) for row in rows]
+
+
+async def post_entries(tx: Transaction, account_id: UUID, postings: Sequence[Posting]) -> None:
+    """Write entries with their lines and move the account's balances with them."""
+    await tx.conn.execute(
+        "SELECT post_entries($1, NULL, $2, $3, $4, $5, $6, $7, $8)", account_id, tx.now, *_columns(postings)
+    )
+
+
+async def post_reversals(tx: Transaction, account_id: UUID, reversals: Sequence[Reversal], *, reason: str) -> None:
+    """Write the exact opposite of each original; a second one of the same original is refused by the schema (V8)."""
+    await tx.conn.execute(
+        "SELECT post_reversals($1, $2, $3, $4, $5)", account_id, *_originals_and_ids(reversals), reason, tx.now
+    )
+
+
+async def insert_settlement(tx: Transaction, account_id: UUID, settlement: Settlement) -> None:
+    """Write a decided settlement with its entries and close the account: one statement."""
+    await tx.conn.execute(
+        "SELECT settle_account($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+        account_id,
+        settlement.id,
+        settlement.number,
+        settlement.charged_fen,
+        settlement.deposits_fen,
+        settlement.payer_fen,
+        settlement.collected_fen,
+        settlement.refunded_fen,
+        tx.now,
+        *_columns(settlement.postings),
+    )
+
+
+async def mark_settlement_reopened(
+    tx: Transaction, account_id: UUID, settlement_id: UUID, reversals: Sequence[Reversal], *, reason: str
+) -> None:
+    """Reverse every child of a settlement and open its account again (V12)."""
+    await tx.conn.execute(
+        "SELECT reopen_settlement($1, $2, $3, $4, $5, $6)",
+        account_id,
+        settlement_id,
+        *_originals_and_ids(reversals),
+        reason,
+        tx.now,
+    )
+
+
+async def mark_account_voided(tx: Transaction, account_id: UUID, reversals: Sequence[Reversal], *, reason: str) -> None:
+    """Reverse the charges of an account and void it (A11)."""
+    await tx.conn.execute(
+        "SELECT void_account($1, $2, $3, $4, $5)", account_id, *_originals_and_ids(reversals), reason, tx.now
+    )
+
+
+def _columns(postings: Sequence[Posting]) -> tuple[list[Any], ...]:
+    return (
+        [posting.entry_id for posting in postings],
+        [posting.kind for posting in postings],
+        [posting.deposit_id for posting in postings],
+        [posting.debit for posting in postings],
+        [posting.credit for posting in postings],
+        [posting.fen for posting in postings],
+    )
+
+
+def _originals_and_ids(reversals: Sequence[Reversal]) -> tuple[list[UUID], list[UUID]]:
+    return [reversal.original.id for reversal in reversals], [reversal.entry_id for reversal in reversals]
+
+
+# ---- reads -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """An account as people see it; a settled one shows what its settlement in force says."""
+
+    account_id: UUID
+    encounter_id: UUID
+    patient_tok: UUID
+    payer_kind: str
+    state: str
+    settlements: int
+    charged_fen: int
+    deposits_fen: int
+    settled_at: datetime | None
+    ward: str | None
+
+
+async def get_standing(tx: Transaction, encounter_id: UUID) -> Standing | None:
+    """Return the account of a stay with its charged sum and the deposits held."""
+    row = await tx.conn.fetchrow(
+        "SELECT a.id AS account_id, a.encounter_id, a.patient_tok, a.payer_kind, a.state, a.settlements,"
+        " coalesce(s.charged_fen, a.receivable_fen) AS charged_fen, a.deposits_fen, s.settled_at, w.ward"
+        " FROM account a LEFT JOIN settlement s ON s.account_id = a.id AND s.reopened_at IS NULL"
+        " LEFT JOIN stay_ward w USING (encounter_id) WHERE a.encounter_id = $1",
+        encounter_id,
+    )
+    return None if row is None else Standing(**row)
+
+
+@dataclass(frozen=True, slots=True)
+class StatementLine:
+    """One entry of an account as it stands on the itemised list (清单)."""
+
+    entry_id: UUID
+    kind: str
+    item: str | None
+    amount_fen: int
+    debit: str
+    credit: str
+    at: datetime
+    reverses: UUID | None
+    reversed_by: UUID | None
+
+
+async def list_statement(
+    tx: Transaction, account_id: UUID, *, after: UUID | None, rows_max: int
+) -> list[StatementLine]:
+    """Return the entries of an account by id, with the amount and the two ledger accounts it moved between."""
+    rows = await tx.conn.fetch(
+        "SELECT e.id AS entry_id, e.kind, e.item, d.fen AS amount_fen, dl.code AS debit, cl.code AS credit, e.at, e.reverses,"
+        " r.id AS reversed_by"
+        " FROM entry e JOIN line d ON d.entry_id = e.id AND d.fen > 0 JOIN ledger_account dl ON dl.id = d.ledger_account_id"
+        " JOIN line c ON c.entry_id = e.id AND c.fen < 0 JOIN ledger_account cl ON cl.id = c.ledger_account_id"
+        " LEFT JOIN entry r ON r.reverses = e.id"
+        " WHERE e.account_id = $1 AND ($2::uuid IS NULL OR e.id > $2) ORDER BY e.id LIMIT $3",
+        account_id,
+        after,
+        rows_max,
+    )
+    return [StatementLine(**row) for row in rows]
