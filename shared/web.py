@@ -390,9 +390,7 @@ class Door:
         tries = 0
         while True:
             try:
-                return await self._try_once(
-                    request, permission, caller, action, key, route, body_hash, occurred_at, source
-                )
+                return await self._try_once(request, caller, action, key, route, body_hash, occurred_at, source)
             except NotYet as not_yet:
                 await self._wait_for(not_yet, deadline)
             except _RACES as error:

@@ -2,8 +2,9 @@
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
-from infra.cli.answers import EXIT_MISSING, AsJson, answer, home_of, table
+from infra.cli.answers import EXIT_MISSING, AsJson, answer, home_of
 
 
 def register(app: typer.Typer) -> None:
@@ -22,11 +23,11 @@ def doctor(context: typer.Context, *, as_json: AsJson = False) -> None:
     is_fit = all(check.ok for check in checks if check.needed)
 
     def show(console: Console) -> None:
-        rows = table("", "check", "found", "what to do")
         for check in checks:
             mark = "[green]ok[/]" if check.ok else "[red]no[/]" if check.needed else "[yellow]--[/]"
-            rows.add_row(mark, check.name, check.found, check.fix)
-        console.print(rows)
+            console.print(f"{mark}  {check.name:<11} {escape(check.found)}", soft_wrap=True)
+            if check.fix:
+                console.print(f"                {escape(check.fix)}", style="bold", soft_wrap=True)
 
     answer({"ok": is_fit, "checks": [check.as_json() for check in checks]}, as_json=as_json, show=show)
     if not is_fit:

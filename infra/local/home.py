@@ -14,19 +14,29 @@ from infra.local.errors import Missing, StackError
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
 
+def _user_dir() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:
+        raise Missing(
+            "This user has no home directory.",
+            "Set HOME, or WARDSTREAM_HOME and XDG_CACHE_HOME, to directories of yours.",
+        ) from None
+
+
 def default_home() -> Path:
     """Return WARDSTREAM_HOME, else the per-user data directory."""
     named = os.environ.get("WARDSTREAM_HOME")
     if named:
         return Path(named)
     data = os.environ.get("XDG_DATA_HOME")
-    return (Path(data) if data else Path.home() / ".local" / "share") / "wardstream"
+    return (Path(data) if data else _user_dir() / ".local" / "share") / "wardstream"
 
 
 def cache_dir() -> Path:
     """Return the per-user cache directory; everything in it can be fetched again."""
     cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "wardstream"
+    return (Path(cache) if cache else _user_dir() / ".cache") / "wardstream"
 
 
 @dataclass(frozen=True, slots=True)

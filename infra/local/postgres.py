@@ -154,6 +154,7 @@ class PostgresServer:
                 ],
                 owner=self.owner,
                 cwd=location,
+                is_named=True,
             )
         except subprocess.CalledProcessError as error:
             raise StackError(

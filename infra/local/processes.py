@@ -37,10 +37,12 @@ def unprivileged_owner() -> Owner | None:
     return Owner(nobody.pw_uid, nobody.pw_gid)
 
 
-def _wrapped(command: Sequence[str], owner: Owner | None, death_signal: signal.Signals) -> list[str]:
+def _wrapped(
+    command: Sequence[str], owner: Owner | None, death_signal: signal.Signals, *, is_named: bool = False
+) -> list[str]:
     uid, gid = (-1, -1) if owner is None else (owner.uid, owner.gid)
-    wrapper = [sys.executable, "-I", "-S", str(_CHILD), str(int(death_signal)), str(os.getpid()), str(uid), str(gid)]
-    return [*wrapper, *command]
+    numbers = (int(death_signal), os.getpid(), uid, gid, int(is_named))
+    return [sys.executable, "-I", "-S", str(_CHILD), *map(str, numbers), *command]
 
 
 def spawn(
@@ -68,14 +70,19 @@ def spawn(
         )
 
 
-def run_as(command: Sequence[str], *, owner: Owner | None, cwd: Path, env: Mapping[str, str] | None = None) -> str:
-    """Run a short command to its end and return its output; raises CalledProcessError with the output when it fails."""
+def run_as(command: Sequence[str], *, owner: Owner | None, cwd: Path, is_named: bool = False) -> str:
+    """Run a short command to its end and return its output.
+
+    `is_named` says that it looks its user up by name, which a user without one is then lent.
+
+    Raises:
+        CalledProcessError: it failed; carries the output.
+    """
     done = subprocess.run(
-        _wrapped(command, owner, signal.SIGKILL),
+        _wrapped(command, owner, signal.SIGKILL, is_named=is_named),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env=None if env is None else dict(env),
         cwd=cwd,
         check=True,
     )

@@ -58,19 +58,19 @@ Username = Annotated[str, StringConstraints(pattern=domain.USERNAME_FORM)]
 Ward = Annotated[str, StringConstraints(pattern=domain.WARD_FORM)]
 Wards = Annotated[frozenset[Ward], Field(max_length=200)]
 Roles = Annotated[frozenset[Role], Field(min_length=1)]
-DisplayName = Annotated[str, StringConstraints(min_length=1, max_length=80)]
+DisplayName = Annotated[str, StringConstraints(min_length=1, max_length=80, pattern=domain.DISPLAY_NAME_FORM)]
 Password = Annotated[SecretStr, Field(max_length=domain.PASSWORD_CHARS_MAX)]
 
 
 class LogIn(Body):
     """Who wants to come in."""
 
-    username: Annotated[str, StringConstraints(max_length=64)]
+    username: Annotated[str, StringConstraints(max_length=64, pattern=domain.TYPED_NAME_FORM)]
     password: Password
 
 
 class OpenAccount(Body):
-    """A new member of staff."""
+    """A new member of staff. The password is no part of what an Idempotency-Key compares: no trace of it is kept."""
 
     username: Username
     display_name: DisplayName
@@ -170,6 +170,7 @@ class Desk:
     def of(cls, settings: Settings) -> "Desk":
         """Make the desk from the settings."""
         keys = KeyFile(settings.signing_key_file)
+        keys.ring()  # a key file that cannot be used stops the start, not the first login
         limiter = FixedWindowRateLimiter(MemoryStorage())
         return cls(settings, keys, TokenSigner(keys.ring), Passwords(), limiter)
 

@@ -17,6 +17,9 @@ from shared.access.roles import Role
 from shared.errors import Invalid, Refused
 
 USERNAME_FORM = r"^[a-z][a-z0-9._-]{1,31}$"
+TYPED_NAME_FORM = r"^[^\x00-\x1f\x7f]*$"
+"""What somebody may type at the login: anything printable, so that a bad name looks like a wrong one."""
+DISPLAY_NAME_FORM = r"^[^\x00-\x1f\x7f]+$"
 WARD_FORM = r"^(\*|[A-Za-z0-9._-]{1,32})$"
 PASSWORD_CHARS_MIN = 12
 PASSWORD_CHARS_MAX = 128

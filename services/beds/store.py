@@ -362,7 +362,8 @@ async def mark_cleaned(tx: Transaction, bed_id: int) -> None:
 async def list_beds(tx: Transaction, *, ward: str | None, state: str | None, wards: Sequence[str] | None) -> list[Any]:
     """Return beds with their three axes, by ward and bed."""
     rows: list[Any] = await tx.conn.fetch(
-        "SELECT bed_id, code, ward, room, kind, level, isolation, service, condition, commitment, encounter_id, version FROM bed WHERE ($1::text IS NULL OR ward = $1) AND ($3::text[] IS NULL OR ward = ANY($3))"
+        "SELECT bed_id, code, ward, room, kind, level, isolation, service, condition, commitment, encounter_id, version"
+        " FROM bed WHERE ($1::text IS NULL OR ward = $1) AND ($3::text[] IS NULL OR ward = ANY($3))"
         " AND ($2::text IS NULL OR commitment = $2 OR condition = $2) ORDER BY ward, bed_id",
         ward,
         state,

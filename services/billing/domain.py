@@ -44,6 +44,9 @@ MONEY_OF: dict[PaymentMethod, LedgerAccount] = {
 }
 """Where money of each way of paying (R17) lies."""
 
+PAYS_CHARGES: frozenset[EntryKind] = frozenset({"deposit_applied", "collected", "payer_share"})
+USES_DEPOSITS: frozenset[EntryKind] = frozenset({"deposit_applied", "rest_refunded"})
+
 
 @dataclass(frozen=True, slots=True)
 class Account:
@@ -186,6 +189,13 @@ def takes_charges(state: AccountState) -> bool:
             assert_never(state)
 
 
+def deposit(account: Account, entry_id: UUID, *, amount_fen: int, method: PaymentMethod) -> Posting | NotOpen:
+    """Decide to take prepaid money: on an open account only."""
+    if account.state != "open":
+        return NotOpen(account.state)
+    return Posting(entry_id, "deposit", MONEY_OF[method], LedgerAccount.DEPOSITS, amount_fen)
+
+
 def reverse_charge(account: Account, entry: Entry | None) -> Reversal | NotOpen | NoSuchEntry | AlreadyReversed:
     """Decide the reversal of one charge: of an open account, by its own entry, once (R51, V8)."""
     if entry is None or entry.kind != "charge":
@@ -262,11 +272,24 @@ def difference(charged_fen: int, deposits_fen: int) -> tuple[int, int]:
     return max(charged_fen - deposits_fen, 0), max(deposits_fen - charged_fen, 0)
 
 
+def check_bill(balance_fen: int, charged_fen: int) -> None:
+    """Halt when the balance of an open account is not the sum of its live charges (A2, V14); never show a guess."""
+    if balance_fen != charged_fen:
+        raise ArithmeticError("The account's balance is not the sum of its live charges.")
+
+
 def reopen(account: Account, children: Sequence[Entry]) -> tuple[Reversal, ...] | NotSettled:
     """Decide to take the settlement in force back: every child void by its own reversing entry (V12)."""
     if account.state != "closed":
         return NotSettled()
     return tuple(Reversal(reversal_id_of(child.id), child) for child in children)
+
+
+def restored_by(reversals: Sequence[Reversal]) -> tuple[int, int]:
+    """Return what a reopening makes the patient owe again, and what it puts back among the deposits."""
+    owed = sum(r.original.amount_fen for r in reversals if r.original.kind in PAYS_CHARGES)
+    held = sum(r.original.amount_fen for r in reversals if r.original.kind in USES_DEPOSITS)
+    return owed, held
 
 
 def void(account: Account, live_charges: Sequence[Entry]) -> tuple[Reversal, ...] | NotOpen:

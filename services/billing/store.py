@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from services.billing.domain import Account, Deposit, Entry, LedgerAccount, Posting, Reversal, Settlement
+from services.billing.domain import Account, AccountState, Deposit, Entry, LedgerAccount, Posting, Reversal, Settlement
 from shared.db import Transaction
 
 # ---- accounts --------------------------------------------------------------------------------------------------------
@@ -60,7 +60,7 @@ async def lock_account(tx: Transaction, encounter_id: UUID) -> Account | None:
 async def lock_for_settlement(tx: Transaction, encounter_id: UUID) -> tuple[Account, tuple[Deposit, ...]] | None:
     """Lock the account of a stay and return it with its live deposits, oldest first, in one round trip."""
     row = await tx.conn.fetchrow("SELECT * FROM lock_for_settlement($1)", encounter_id)
-    if row["id"] is None:
+    if row is None or row["id"] is None:
         return None
     deposits = tuple(
         Deposit(entry_id, fen, LedgerAccount(money))
@@ -99,13 +99,12 @@ class ChargeRow:
     ward: str | None
 
 
-async def post_charge(
-    tx: Transaction, encounter_id: UUID, entry_id: UUID, *, item: str, amount_fen: int
-) -> ChargeRow:
+async def post_charge(tx: Transaction, encounter_id: UUID, entry_id: UUID, *, item: str, amount_fen: int) -> ChargeRow:
     """Find and lock the stay's account, check it, write the charge with its lines and the new balance: one statement."""
     row = await tx.conn.fetchrow(
         "SELECT * FROM post_charge($1, $2, $3, $4, $5)", encounter_id, entry_id, item, amount_fen, tx.now
     )
+    assert row is not None, "A function with OUT parameters always answers."
     return ChargeRow(row["outcome"], row["o_account_id"], row["o_patient_tok"], row["o_charged_fen"], row["o_ward"])
 
 
@@ -222,7 +221,7 @@ class Standing:
     encounter_id: UUID
     patient_tok: UUID
     payer_kind: str
-    state: str
+    state: AccountState
     settlements: int
     charged_fen: int
     deposits_fen: int
@@ -243,6 +242,43 @@ async def get_standing(tx: Transaction, encounter_id: UUID) -> Standing | None:
 
 
 @dataclass(frozen=True, slots=True)
+class Bill:
+    """What is on an account now, counted line by line."""
+
+    account_id: UUID
+    patient_tok: UUID
+    state: AccountState
+    ward: str | None
+    receivable_fen: int
+    deposits_fen: int
+    charges: int
+    charged_fen: int
+
+
+async def get_bill(tx: Transaction, encounter_id: UUID) -> Bill | None:
+    """Return the live charges of an account, summed line by line, beside the balance its row keeps (V14)."""
+    row = await tx.conn.fetchrow(
+        "SELECT a.id AS account_id, a.patient_tok, a.state, w.ward, a.receivable_fen, a.deposits_fen, live.charges,"
+        " live.charged_fen"
+        " FROM account a LEFT JOIN stay_ward w USING (encounter_id), LATERAL ("
+        "   SELECT count(*) AS charges, coalesce(sum(l.fen), 0)::bigint AS charged_fen"
+        "   FROM entry e JOIN line l ON l.entry_id = e.id AND l.ledger_account_id = $2"
+        "   WHERE e.account_id = a.id AND e.kind = 'charge'"
+        "     AND NOT EXISTS (SELECT FROM entry r WHERE r.reverses = e.id)) live"
+        " WHERE a.encounter_id = $1",
+        encounter_id,
+        LedgerAccount.RECEIVABLE,
+    )
+    return None if row is None else Bill(**row)
+
+
+async def get_ward(tx: Transaction, encounter_id: UUID) -> str | None:
+    """Return where the patient lies, as far as the bed pool has told."""
+    ward: str | None = await tx.conn.fetchval("SELECT ward FROM stay_ward WHERE encounter_id = $1", encounter_id)
+    return ward
+
+
+@dataclass(frozen=True, slots=True)
 class StatementLine:
     """One entry of an account as it stands on the itemised list (清单)."""
 
@@ -255,21 +291,24 @@ class StatementLine:
     at: datetime
     reverses: UUID | None
     reversed_by: UUID | None
+    recorded_at: datetime
 
 
 async def list_statement(
-    tx: Transaction, account_id: UUID, *, after: UUID | None, rows_max: int
+    tx: Transaction, account_id: UUID, *, after: tuple[datetime, UUID] | None, rows_max: int
 ) -> list[StatementLine]:
-    """Return the entries of an account by id, with the amount and the two ledger accounts it moved between."""
+    """Return the entries of an account as they were recorded, each with the two ledger accounts it moved between."""
     rows = await tx.conn.fetch(
-        "SELECT e.id AS entry_id, e.kind, e.item, d.fen AS amount_fen, dl.code AS debit, cl.code AS credit, e.at, e.reverses,"
-        " r.id AS reversed_by"
+        "SELECT e.id AS entry_id, e.kind, e.item, d.fen AS amount_fen, dl.code AS debit, cl.code AS credit, e.at,"
+        " e.reverses, r.id AS reversed_by, e.recorded_at"
         " FROM entry e JOIN line d ON d.entry_id = e.id AND d.fen > 0 JOIN ledger_account dl ON dl.id = d.ledger_account_id"
         " JOIN line c ON c.entry_id = e.id AND c.fen < 0 JOIN ledger_account cl ON cl.id = c.ledger_account_id"
         " LEFT JOIN entry r ON r.reverses = e.id"
-        " WHERE e.account_id = $1 AND ($2::uuid IS NULL OR e.id > $2) ORDER BY e.id LIMIT $3",
+        " WHERE e.account_id = $1 AND ($2::timestamptz IS NULL OR (e.recorded_at, e.id) > ($2, $3))"
+        " ORDER BY e.recorded_at, e.id LIMIT $4",
         account_id,
-        after,
+        after[0] if after else None,
+        after[1] if after else None,
         rows_max,
     )
     return [StatementLine(**row) for row in rows]

@@ -1,11 +1,9 @@
 """Who is contacted after a discharge, when, by whom, and when nobody may be. Pure.
 
-    plan  active -> completed                       task  requested -> completed
-            |  ^                                            |  ^    \-> missed (escalated) -> completed
-            v  |                                            v  |
-          on_hold                                         on_hold
-          revoked (death, admission cancelled)            cancelled
-                                                          not_needed (its whole window lay in the past at import)
+    plan   active -> completed              task   requested -> completed
+           active <-> on_hold                      requested -> missed (escalated) -> completed
+           any -> revoked                          requested <-> on_hold; open -> cancelled with its plan
+                                                   not_needed: its whole window was over when it was imported
 
 A plan's state is never stepped by hand: it follows from what is known of the patient's stays (`standing`), so events of
 different topics may come in any order and end in the same plan.
@@ -222,14 +220,19 @@ def _absences(plan: Plan, left_at: datetime, archive: Archive) -> list[tuple[dat
 
 
 def _window(
-    task: Task, *, first: bool, left_at: datetime, disposition: str, absences: Iterable[tuple[datetime, datetime]], policy: Policy
+    task: Task,
+    *,
+    first: bool,
+    left_at: datetime,
+    disposition: str,
+    absences: Iterable[tuple[datetime, datetime]],
+    policy: Policy,
 ) -> tuple[datetime, datetime]:
     """Return a task's window: counted from the discharge, and moved by the time the patient was in hospital before it closed."""
     opens, closes = timedelta(hours=task.opens_after_hours), timedelta(hours=task.closes_after_hours)
-    if first and disposition == AGAINST_ADVICE:
-        earlier = timedelta(hours=policy.first_contact_against_advice_hours)
-        if opens > earlier / 2:
-            opens, closes = earlier / 2, max(earlier, earlier / 2 + timedelta(hours=1))
+    earliest = timedelta(hours=policy.first_contact_against_advice_hours)
+    if first and disposition == AGAINST_ADVICE and closes > earliest:
+        opens, closes = earliest / 2, earliest
     due_from, due_to = left_at + opens, left_at + closes
     counted_until = left_at
     for began_at, ended_at in absences:
@@ -260,14 +263,21 @@ class Reviewed:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When something is learned. For an imported fact that is when it was recorded, which may be years after it happened."""
+
+    now: datetime
+    imported: bool = False
+
+
 def new_plan(
-    stay: Stay, archive: Archive, policy: Policy, *, procedure: str | None, specialty: str | None, past_before: datetime | None
+    stay: Stay, archive: Archive, policy: Policy, moment: Moment, *, procedure: str | None, specialty: str | None
 ) -> Plan:
     """Return the plan of a discharge with all its tasks (R33).
 
-    Args:
-        past_before: for recorded facts the moment of the import: a task whose whole window lies before it is not needed,
-            because nobody can be called in the past; it is kept, so that the plan stays whole, and never counts as missed.
+    At an import a task whose whole window is over is `not_needed`: nobody can be called in the past. It is kept, so that the
+    plan stays whole (I16), and never counts as missed, so that years of history do not flood the nurses.
     """
     if stay.left_at is None or stay.disposition is None:
         raise ValueError("Only a discharge has a plan.")
@@ -300,12 +310,10 @@ def new_plan(
         disposition=stay.disposition,
         tasks=tasks,
     )
-    return _counted_from_discharge(plan, stay, archive, policy, past_before)
+    return _counted_from_discharge(plan, stay, archive, policy, moment)
 
 
-def _counted_from_discharge(
-    plan: Plan, own: Stay, archive: Archive, policy: Policy, past_before: datetime | None
-) -> Plan:
+def _counted_from_discharge(plan: Plan, own: Stay, archive: Archive, policy: Policy, moment: Moment) -> Plan:
     """Return the plan with every unfinished task asked for anew, counted from the discharge that holds now."""
     if own.left_at is None or own.disposition is None:
         return plan
@@ -315,7 +323,7 @@ def _counted_from_discharge(
         if task.state is TaskState.COMPLETED:
             tasks.append(task)
             continue
-        past = past_before is not None and due_to < past_before
+        past = moment.imported and due_to < moment.now
         tasks.append(
             replace(
                 task,
@@ -328,7 +336,9 @@ def _counted_from_discharge(
                 escalated_to=None,
             )
         )
-    return _settled(replace(plan, discharged_at=own.left_at, disposition=own.disposition, tasks=tuple(tasks), reason=None))
+    return _settled(
+        replace(plan, discharged_at=own.left_at, disposition=own.disposition, tasks=tuple(tasks), reason=None)
+    )
 
 
 def _windows(plan: Plan, own: Stay, archive: Archive, policy: Policy) -> list[tuple[datetime, datetime]]:
@@ -355,7 +365,7 @@ def _settled(plan: Plan) -> Plan:
     return replace(plan, state=PlanState.ACTIVE if open_tasks else PlanState.COMPLETED, reason=None)
 
 
-def review(plan: Plan, archive: Archive, policy: Policy, *, now: datetime, past_before: datetime | None) -> Reviewed:
+def review(plan: Plan, archive: Archive, policy: Policy, moment: Moment) -> Reviewed:
     """Return what a plan is after something was learned of the patient's stays, and what to announce."""
     wanted = standing(plan, archive, policy)
     match wanted.state:
@@ -364,13 +374,13 @@ def review(plan: Plan, archive: Archive, policy: Policy, *, now: datetime, past_
         case PlanState.ON_HOLD:
             return _held(plan, wanted)
         case PlanState.ACTIVE:
-            return _active(plan, archive, policy, now=now, past_before=past_before)
+            return _active(plan, archive, policy, moment)
 
 
 def _revoked(plan: Plan, wanted: Standing) -> Reviewed:
     reason = wanted.reason or "revoked"
     ends = {TaskState.REQUESTED, TaskState.MISSED, TaskState.ON_HOLD}
-    if plan.state is PlanState.REVOKED or not any(task.state in ends for task in plan.tasks):
+    if plan.state in (PlanState.REVOKED, PlanState.COMPLETED):
         return Reviewed(plan, "none", reason)
     tasks = tuple(replace(t, state=TaskState.CANCELLED) if t.state in ends else t for t in plan.tasks)
     return Reviewed(replace(plan, state=PlanState.REVOKED, reason=reason, tasks=tasks), "revoked", reason)
@@ -387,11 +397,11 @@ def _held(plan: Plan, wanted: Standing) -> Reviewed:
     return Reviewed(held, "none" if plan.state is PlanState.ON_HOLD else "held", reason)
 
 
-def _active(plan: Plan, archive: Archive, policy: Policy, *, now: datetime, past_before: datetime | None) -> Reviewed:
+def _active(plan: Plan, archive: Archive, policy: Policy, moment: Moment) -> Reviewed:
     own = archive.stays[plan.encounter_id]
     waited = plan.state in (PlanState.ON_HOLD, PlanState.REVOKED)
     if own.left_at != plan.discharged_at or own.disposition != plan.disposition:
-        anew = _counted_from_discharge(plan, own, archive, policy, past_before)
+        anew = _counted_from_discharge(plan, own, archive, policy, moment)
         return Reviewed(anew, "resumed" if waited else "none", "discharged_again")
     tasks = []
     for task, (due_from, due_to) in zip(plan.tasks, _windows(plan, own, archive, policy), strict=True):
@@ -399,7 +409,7 @@ def _active(plan: Plan, archive: Archive, policy: Policy, *, now: datetime, past
             tasks.append(task)
             continue
         # A task that was missed before stays missed, unless the time in hospital moved its window past now.
-        missed = task.missed_at is not None and due_to < now
+        missed = task.missed_at is not None and due_to < moment.now
         moved = replace(task, due_from_at=due_from, due_to_at=due_to)
         if missed:
             tasks.append(replace(moved, state=TaskState.MISSED))
@@ -410,7 +420,9 @@ def _active(plan: Plan, archive: Archive, policy: Policy, *, now: datetime, past
 
 _CANNOT_COMPLETE: Mapping[TaskState, Refusal] = {
     TaskState.COMPLETED: Refusal("task_done", "This task is done already."),
-    TaskState.ON_HOLD: Refusal("task_on_hold", "The plan is on hold because the patient is in hospital; wait until then."),
+    TaskState.ON_HOLD: Refusal(
+        "task_on_hold", "The plan is on hold because the patient is in hospital; wait until then."
+    ),
     TaskState.CANCELLED: Refusal("task_cancelled", "Nobody may be contacted for this plan any more."),
     TaskState.NOT_NEEDED: Refusal("task_not_needed", "The window of this task was over before it was recorded here."),
 }

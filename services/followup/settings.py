@@ -20,7 +20,9 @@ class Rules(BaseSettings):
         default=DATA / "template_rules.csv", description="Which procedure or specialty takes which template."
     )
     first_contact_against_advice_hours: int = Field(
-        default=24, ge=1, description="First contact with a patient who left against advice, at the latest (离院方式 4)."
+        default=24,
+        ge=1,
+        description="First contact with a patient who left against advice, at the latest (离院方式 4).",
     )
     readmission_days: int = Field(
         default=31, ge=1, description="A return within so many days counts as readmission (病案首页)."

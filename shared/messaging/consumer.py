@@ -282,7 +282,7 @@ class Consumer:
                 tries, wait_seconds = 0, 0.1
                 self.progress_at = time.monotonic()
             except _OffsetGap as gap:
-                log.error(
+                log.warning(
                     "offset_gap", service=self._service, topic=gap.partition.topic, partition=gap.partition.partition
                 )
                 self._require_group().seek(gap.partition, gap.next_offset)

@@ -32,6 +32,7 @@ CREATE TABLE session (
 );
 COMMENT ON COLUMN session.token_hash IS 'SHA-256 of the refresh token; the token itself is only in the browser.';
 COMMENT ON COLUMN session.previous_hash IS 'The token before the last refresh: whoever shows it again holds a stolen one.';
+CREATE INDEX session_by_age ON session (refreshed_at);
 CREATE INDEX session_open_by_user ON session (user_id) WHERE ended_at IS NULL;
 
 -- check: SELECT count(*) = 0 FROM account WHERE NOT ('{}'::text[] <@ roles)

@@ -102,14 +102,13 @@ COMMENT ON FUNCTION post_reversals IS 'Reverse entries of one account, each by i
 
 CREATE FUNCTION lock_for_settlement(
     p_encounter_id uuid,
-    OUT account_id uuid, OUT patient_tok uuid, OUT payer_kind text, OUT state text, OUT day_case boolean, OUT settlements int,
-    OUT receivable_fen bigint, OUT deposits_fen bigint, OUT ward text,
-    OUT deposit_ids uuid[], OUT deposit_fens bigint[], OUT deposit_methods smallint[])
+    OUT id uuid, OUT patient_tok uuid, OUT state text, OUT day_case boolean, OUT settlements int, OUT receivable_fen bigint,
+    OUT deposits_fen bigint, OUT ward text, OUT deposit_ids uuid[], OUT deposit_fens bigint[], OUT deposit_methods smallint[])
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 #variable_conflict use_column
 BEGIN
-    SELECT a.id, a.patient_tok, a.payer_kind, a.state, a.day_case, a.settlements, a.receivable_fen, a.deposits_fen
-    INTO account_id, patient_tok, payer_kind, state, day_case, settlements, receivable_fen, deposits_fen
+    SELECT a.id, a.patient_tok, a.state, a.day_case, a.settlements, a.receivable_fen, a.deposits_fen
+    INTO id, patient_tok, state, day_case, settlements, receivable_fen, deposits_fen
     FROM account a WHERE a.encounter_id = p_encounter_id FOR NO KEY UPDATE;
     -- A statement of its own: it must see the deposits that committed while the first one waited for the lock.
     SELECT array_agg(d.id ORDER BY d.id), array_agg(l.fen ORDER BY d.id), array_agg(l.ledger_account_id ORDER BY d.id)

@@ -100,7 +100,14 @@ async def test_many_failed_logins_on_one_name_are_slowed_down_whether_it_exists_
 
 async def test_a_password_is_never_echoed_whatever_is_wrong_with_the_request(hospital: Hospital) -> None:
     secret = "canary-password-8731"
-    for body in ({"username": 7, "password": secret}, {"user": "x", "password": secret}, {"password": [secret]}):
+    for body in (
+        {"username": 7, "password": secret},
+        {"user": "x", "password": secret},
+        {"password": [secret]},
+        {"username": "a\u0000b", "password": secret},
+        {"username": "x" * 65, "password": secret},
+        {"username": "wang.fang", "password": secret * 10},
+    ):
         answer = await hospital.http.post("/api/access/login", json=body)
         assert answer.status_code == 422
         assert answer.headers["content-type"] == "application/problem+json"
@@ -225,6 +232,7 @@ async def test_an_administrator_opens_an_account_once_for_one_key(hospital: Hosp
         ({"roles": ["emperor"]}, "invalid_fields"),
         ({"wards": ["*", "W1"]}, "wards_contradict"),
         ({"wards": ["W 1"]}, "invalid_fields"),
+        ({"display_name": "Li\u0000Na"}, "invalid_fields"),
         ({"version": 7}, "invalid_fields"),
     ],
 )

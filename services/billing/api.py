@@ -1,0 +1,363 @@
+"""Doors of billing under /api/billing. A stay that was admitted a moment ago may have no account yet: `Prefer: wait=10`."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, NoReturn, assert_never
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+from pydantic import Field
+
+from services.billing import actions, domain, store
+from services.billing.actions import Charged, Deposited, Reopened, Reversed, Settled
+from services.billing.domain import (
+    AlreadyReversed,
+    NoAccount,
+    NoSuchEntry,
+    NotOpen,
+    NotSettled,
+    PaymentMethod,
+    QuoteOutdated,
+    Refusal,
+)
+from shared.access.policy import Permission
+from shared.contracts.envelope import Code
+from shared.db import Transaction
+from shared.errors import BadRequest, NotFound, Refused
+from shared.money import FEN_MAX, PositiveFen
+from shared.web import PROBLEM_RESPONSES, Answered, Caller, Door, FactBody, NotYet, next_link, page_of
+
+
+class Deposit(FactBody):
+    """Prepaid money (预交金)."""
+
+    amount_fen: PositiveFen
+    method: PaymentMethod
+
+
+class Refund(FactBody):
+    """Give the deposit back, to where it came from."""
+
+
+class Charge(FactBody):
+    """One executed item and its price."""
+
+    item: Code
+    amount_fen: PositiveFen
+
+
+class ChargeReversal(FactBody):
+    """Why the charge was wrong."""
+
+    reason: Code
+
+
+class SettlementOrder(FactBody):
+    """The sum the payer saw, and how the difference is paid."""
+
+    method: PaymentMethod
+    charged_fen: Annotated[int, Field(strict=True, ge=0, le=FEN_MAX, description="What the payer saw.")]
+
+
+class Reopening(FactBody):
+    """Why the settlement is taken back."""
+
+    reason: Code
+
+
+def router(door: Door) -> APIRouter:
+    """Return the routes of billing."""
+    routes = APIRouter(responses=PROBLEM_RESPONSES)
+    _read_routes(routes, door)
+    _deposit_routes(routes, door)
+    _charge_routes(routes, door)
+    _settlement_routes(routes, door)
+    return routes
+
+
+def _refuse(refusal: Refusal, encounter_id: UUID, *, may_open: bool = False) -> NoReturn:
+    """Answer a refusal with its problem document; with `may_open` the account may be opened any moment."""
+    match refusal:
+        case NoAccount() if may_open:
+            raise NotYet(
+                "This stay has no account yet; it opens when the patient is admitted or arrives for day surgery.",
+                code="no_account_yet",
+                wait_for=encounter_id,
+            )
+        case NoAccount():
+            raise NotFound("This stay has no account.", code="no_account")
+        case NotOpen(state="voided"):
+            raise Refused("The account is void, because the admission was cancelled.", code="account_voided")
+        case NotOpen():
+            raise Refused("The account is settled and closed; reopen the settlement first.", code="account_closed")
+        case NoSuchEntry():
+            raise NotFound("The account has no such entry.", code="no_such_entry")
+        case AlreadyReversed():
+            raise Refused("This was reversed before; nothing is reversed twice.", code="already_reversed")
+        case QuoteOutdated(charged_fen=charged_fen):
+            raise Refused(
+                "The bill is not the sum the payer saw; show the new sum first.",
+                code="quote_outdated",
+                charged_fen=charged_fen,
+            )
+        case NotSettled():
+            raise Refused("There is no settlement in force to take back.", code="not_settled")
+        case _:
+            assert_never(refusal)
+
+
+def _check_ward(caller: Caller, permission: Permission, ward: str | None, encounter_id: UUID) -> None:
+    """Refuse who may do this in other wards only (S1); where the patient lies may be told any moment."""
+    if ward is None and not caller.scope_of(permission).everywhere:
+        raise NotYet("Where this patient lies is not known yet.", code="ward_not_known_yet", wait_for=encounter_id)
+    caller.require(permission, ward=ward)
+
+
+# ---- reads -----------------------------------------------------------------------------------------------------------
+
+
+async def _standing(tx: Transaction, caller: Caller, encounter_id: UUID) -> store.Standing:
+    standing = await store.get_standing(tx, encounter_id)
+    if standing is None:
+        _refuse(NoAccount(), encounter_id)
+    _check_ward(caller, Permission.ACCOUNTS_READ, standing.ward, encounter_id)
+    return standing
+
+
+def _read_routes(routes: APIRouter, door: Door) -> None:
+    @routes.get("/encounters/{encounter_id}/account", summary="The account of a stay")
+    async def get_account(request: Request, encounter_id: UUID) -> Response:
+        async def read(tx: Transaction, caller: Caller) -> Answered:
+            standing = await _standing(tx, caller, encounter_id)
+            body = {
+                "account_id": standing.account_id,
+                "encounter_id": standing.encounter_id,
+                "state": standing.state,
+                "payer_kind": standing.payer_kind,
+                "charged_fen": standing.charged_fen,
+                "deposits_fen": standing.deposits_fen,
+                "settlements": standing.settlements,
+                "settled_at": standing.settled_at,
+            }
+            return Answered(body, "account", standing.account_id, standing.patient_tok)
+
+        return await door.query(request, Permission.ACCOUNTS_READ, read)
+
+    @routes.get("/encounters/{encounter_id}/statement", summary="The itemised list of an account, as it was recorded")
+    async def get_statement(request: Request, encounter_id: UUID) -> Response:
+        page = page_of(request)
+        after = _cursor(page.after)
+
+        async def read(tx: Transaction, caller: Caller) -> Answered:
+            standing = await _standing(tx, caller, encounter_id)
+            lines = await store.list_statement(tx, standing.account_id, after=after, rows_max=page.limit)
+            body = {
+                "account_id": standing.account_id,
+                "charged_fen": standing.charged_fen,
+                "lines": [_shown(line) for line in lines],
+                "next": next_link(request, _cursor_after(lines[-1]) if len(lines) == page.limit else None),
+            }
+            return Answered(body, "statement", standing.account_id, standing.patient_tok)
+
+        return await door.query(request, Permission.ACCOUNTS_READ, read)
+
+    @routes.get("/encounters/{encounter_id}/pre-settlement", summary="What a settlement now would come to (预结算)")
+    async def get_pre_settlement(request: Request, encounter_id: UUID) -> Response:
+        async def read(tx: Transaction, caller: Caller) -> Answered:
+            bill = await store.get_bill(tx, encounter_id)
+            if bill is None:
+                _refuse(NoAccount(), encounter_id, may_open=True)
+            _check_ward(caller, Permission.ACCOUNTS_READ, bill.ward, encounter_id)
+            if bill.state != "open":
+                _refuse(NotOpen(bill.state), encounter_id)
+            domain.check_bill(bill.receivable_fen, bill.charged_fen)
+            collects_fen, refunds_fen = domain.difference(bill.charged_fen, bill.deposits_fen)
+            body = {
+                "account_id": bill.account_id,
+                "charged_fen": bill.charged_fen,
+                "charges": bill.charges,
+                "deposits_fen": bill.deposits_fen,
+                "payer_fen": 0,
+                "collects_fen": collects_fen,
+                "refunds_fen": refunds_fen,
+            }
+            return Answered(body, "pre-settlement", bill.account_id, bill.patient_tok)
+
+        return await door.query(request, Permission.ACCOUNTS_READ, read)
+
+
+def _shown(line: store.StatementLine) -> dict[str, Any]:
+    return {
+        "entry_id": line.entry_id,
+        "kind": line.kind,
+        "item": line.item,
+        "amount_fen": line.amount_fen,
+        "debit": line.debit,
+        "credit": line.credit,
+        "at": line.at,
+        "reverses": line.reverses,
+        "reversed_by": line.reversed_by,
+    }
+
+
+def _cursor_after(line: store.StatementLine) -> str:
+    return f"{line.recorded_at.astimezone(UTC):%Y%m%dT%H%M%S.%f}_{line.entry_id}"
+
+
+def _cursor(text: str | None) -> tuple[datetime, UUID] | None:
+    if text is None:
+        return None
+    at, _, entry_id = text.partition("_")
+    try:
+        return datetime.strptime(at, "%Y%m%dT%H%M%S.%f").replace(tzinfo=UTC), UUID(entry_id)
+    except ValueError:
+        raise BadRequest("after is no cursor of ours.", code="bad_cursor") from None
+
+
+# ---- deposits --------------------------------------------------------------------------------------------------------
+
+
+def _deposit_routes(routes: APIRouter, door: Door) -> None:
+    @routes.post("/encounters/{encounter_id}/deposits", status_code=201, summary="Take a deposit")
+    async def post_deposit(request: Request, encounter_id: UUID, body: Deposit) -> Response:
+        async def act(tx: Transaction, caller: Caller) -> Answered:
+            tx.correlation_id = encounter_id
+            outcome = await actions.take_deposit(
+                tx, encounter_id=encounter_id, amount_fen=body.amount_fen, method=body.method
+            )
+            if not isinstance(outcome, Deposited):
+                _refuse(outcome, encounter_id, may_open=True)
+            _check_ward(caller, Permission.DEPOSITS_TAKE, outcome.account.ward, encounter_id)
+            answer = {
+                "account_id": outcome.account.id,
+                "entry_id": outcome.entry_id,
+                "amount_fen": body.amount_fen,
+                "deposits_fen": outcome.deposits_fen,
+            }
+            return Answered(answer, "deposit", outcome.entry_id, outcome.account.patient_tok, status=201)
+
+        return await door.command(request, Permission.DEPOSITS_TAKE, act, body=body)
+
+    @routes.post(
+        "/encounters/{encounter_id}/deposits/{entry_id}/refund", status_code=201, summary="Give a deposit back"
+    )
+    async def post_refund(request: Request, encounter_id: UUID, entry_id: UUID, body: Refund) -> Response:
+        async def act(tx: Transaction, caller: Caller) -> Answered:
+            tx.correlation_id = encounter_id
+            outcome = await actions.refund_deposit(tx, encounter_id=encounter_id, entry_id=entry_id)
+            if not isinstance(outcome, Reversed):
+                _refuse(outcome, encounter_id)
+            _check_ward(caller, Permission.DEPOSITS_REFUND, outcome.account.ward, encounter_id)
+            answer = {
+                "account_id": outcome.account.id,
+                "entry_id": outcome.entry_id,
+                "deposit_entry_id": entry_id,
+                "amount_fen": outcome.amount_fen,
+                "deposits_fen": outcome.account.deposits_fen - outcome.amount_fen,
+            }
+            return Answered(answer, "deposit", entry_id, outcome.account.patient_tok, status=201)
+
+        return await door.command(request, Permission.DEPOSITS_REFUND, act, body=body)
+
+
+# ---- charges ---------------------------------------------------------------------------------------------------------
+
+
+def _charge_routes(routes: APIRouter, door: Door) -> None:
+    @routes.post("/encounters/{encounter_id}/charges", status_code=201, summary="Post a charge")
+    async def post_charge(request: Request, encounter_id: UUID, body: Charge) -> Response:
+        async def act(tx: Transaction, caller: Caller) -> Answered:
+            tx.correlation_id = encounter_id
+            outcome = await actions.post_charge(
+                tx, encounter_id=encounter_id, item=body.item, amount_fen=body.amount_fen
+            )
+            if isinstance(outcome, NotOpen):
+                # The state of an account is nobody's business in another ward.
+                ward = await store.get_ward(tx, encounter_id)
+                _check_ward(caller, Permission.CHARGES_POST, ward, encounter_id)
+            if not isinstance(outcome, Charged):
+                _refuse(outcome, encounter_id, may_open=True)
+            # The ward comes back with the posting, to spare a statement: a nurse of another ward rolls it back.
+            _check_ward(caller, Permission.CHARGES_POST, outcome.ward, encounter_id)
+            answer = {
+                "account_id": outcome.account_id,
+                "entry_id": outcome.entry_id,
+                "amount_fen": outcome.amount_fen,
+                "charged_fen": outcome.charged_fen,
+            }
+            return Answered(answer, "charge", outcome.entry_id, outcome.patient_tok, status=201)
+
+        return await door.command(request, Permission.CHARGES_POST, act, body=body)
+
+    @routes.post(
+        "/encounters/{encounter_id}/charges/{entry_id}/reversal", status_code=201, summary="Reverse a wrong charge"
+    )
+    async def post_reversal(request: Request, encounter_id: UUID, entry_id: UUID, body: ChargeReversal) -> Response:
+        async def act(tx: Transaction, caller: Caller) -> Answered:
+            tx.correlation_id = encounter_id
+            outcome = await actions.reverse_charge(tx, encounter_id=encounter_id, entry_id=entry_id, reason=body.reason)
+            if not isinstance(outcome, Reversed):
+                _refuse(outcome, encounter_id)
+            _check_ward(caller, Permission.CHARGES_REVERSE, outcome.account.ward, encounter_id)
+            answer = {
+                "account_id": outcome.account.id,
+                "entry_id": outcome.entry_id,
+                "reverses_entry_id": entry_id,
+                "amount_fen": outcome.amount_fen,
+                "charged_fen": outcome.account.receivable_fen - outcome.amount_fen,
+            }
+            return Answered(answer, "charge", entry_id, outcome.account.patient_tok, status=201)
+
+        return await door.command(request, Permission.CHARGES_REVERSE, act, body=body)
+
+
+# ---- settlement ------------------------------------------------------------------------------------------------------
+
+
+def _settlement_routes(routes: APIRouter, door: Door) -> None:
+    @routes.post("/encounters/{encounter_id}/settlement", status_code=201, summary="Settle the bill the payer saw")
+    async def post_settlement(request: Request, encounter_id: UUID, body: SettlementOrder) -> Response:
+        async def act(tx: Transaction, caller: Caller) -> Answered:
+            tx.correlation_id = encounter_id
+            outcome = await actions.settle_account(
+                tx, encounter_id=encounter_id, quoted_fen=body.charged_fen, method=body.method
+            )
+            if not isinstance(outcome, Settled):
+                _refuse(outcome, encounter_id, may_open=True)
+            _check_ward(caller, Permission.SETTLEMENTS_SETTLE, outcome.account.ward, encounter_id)
+            settlement = outcome.settlement
+            answer = {
+                "account_id": outcome.account.id,
+                "settlement_id": settlement.id,
+                "number": settlement.number,
+                "state": "closed",
+                "charged_fen": settlement.charged_fen,
+                "deposits_fen": settlement.deposits_fen,
+                "payer_fen": settlement.payer_fen,
+                "collected_fen": settlement.collected_fen,
+                "refunded_fen": settlement.refunded_fen,
+            }
+            return Answered(answer, "settlement", settlement.id, outcome.account.patient_tok, status=201)
+
+        return await door.command(request, Permission.SETTLEMENTS_SETTLE, act, body=body)
+
+    @routes.post(
+        "/encounters/{encounter_id}/settlement-reopening", status_code=201, summary="Take a settlement back (结算召回)"
+    )
+    async def post_reopening(request: Request, encounter_id: UUID, body: Reopening) -> Response:
+        async def act(tx: Transaction, caller: Caller) -> Answered:
+            tx.correlation_id = encounter_id
+            outcome = await actions.reopen_settlement(tx, encounter_id=encounter_id, reason=body.reason)
+            if not isinstance(outcome, Reopened):
+                _refuse(outcome, encounter_id)
+            _check_ward(caller, Permission.SETTLEMENTS_REOPEN, outcome.account.ward, encounter_id)
+            answer = {
+                "account_id": outcome.account.id,
+                "settlement_id": outcome.settlement_id,
+                "number": outcome.account.settlements,
+                "state": "open",
+                "charged_fen": outcome.charged_fen,
+                "deposits_fen": outcome.deposits_fen,
+            }
+            return Answered(answer, "settlement", outcome.settlement_id, outcome.account.patient_tok, status=201)
+
+        return await door.command(request, Permission.SETTLEMENTS_REOPEN, act, body=body)
