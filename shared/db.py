@@ -19,7 +19,7 @@ import orjson
 from asyncpg.pool import PoolConnectionProxy
 
 from shared.clock import Clock
-from shared.contracts.envelope import Event
+from shared.contracts.envelope import Envelope, Event
 from shared.errors import Refused
 from shared.settings import ServiceSettings
 
@@ -92,7 +92,7 @@ class Transaction:
     actor: UUID | None = None
     role: str = "system"
     correlation_id: UUID | None = None
-    causation_id: UUID | None = None
+    cause: Envelope | None = None
     source: str = "live"
     traceparent: str | None = None
     events: list[PendingEvent] = field(default_factory=list)

@@ -162,7 +162,7 @@ async def bench_consumer() -> dict[str, Any]:
             total, seen = sum(ends.values()), 0
             started = time.perf_counter()
             while seen < total:
-                for records in (await consumer.getmany(timeout_ms=500, max_records=500)).values():
+                for records in (await consumer.getmany(timeout_ms=500, max_records=2000)).values():
                     seen += len(records)
             seconds = time.perf_counter() - started
             await consumer.stop()

@@ -34,7 +34,7 @@ def take_a_name(libc: ctypes.CDLL) -> None:
         ("uid_map", f"{named.pw_uid} {uid} 1"),
         ("gid_map", f"{named.pw_gid} {gid} 1"),
     ):
-        with open(f"/proc/self/{file}", "w", encoding="ascii") as mapping:  # noqa: PTH123 - a file of the kernel
+        with open(f"/proc/self/{file}", "w", encoding="ascii") as mapping:
             mapping.write(text)
 
 

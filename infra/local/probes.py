@@ -61,4 +61,4 @@ def kafka_accepts(port: int) -> bool:
             _, correlation, error = struct.unpack("!iih", _read_exactly(connection, 10))
     except OSError:
         return False
-    return correlation == 1 and error == 0
+    return (int(correlation), int(error)) == (1, 0)

@@ -142,6 +142,7 @@ class Stack:
         *,
         detach: bool = True,
         env: Mapping[str, Mapping[str, str | None]] | None = None,
+        stores: bool = True,
         front_door: bool = True,
         prepare: bool = True,
         commands: Mapping[str, Sequence[str]] | None = None,
@@ -157,6 +158,7 @@ class Stack:
             services: which services; all by default.
             detach: False keeps the supervisor in this process until SIGINT or SIGTERM.
             env: extra environment per service, written to `env.json`, which every (re)start of a service reads.
+            stores: whether PostgreSQL and Kafka are started; without, the services find theirs through `env`.
             front_door: whether Caddy is started.
             prepare: whether database, migrations and topics are made ready.
             commands: other command lines for services, for tests.
@@ -182,6 +184,7 @@ class Stack:
             raise StackError(f"There is no service {', '.join(sorted(unknown))}.")
         Options(
             services=defaults.services if services is None else tuple(services),
+            stores=stores,
             front_door=front_door,
             prepare=prepare,
             commands={name: list(command) for name, command in (commands or {}).items()},

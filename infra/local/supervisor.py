@@ -47,6 +47,8 @@ class Options:
     """What `up` asked for; kept in the home, so that the supervisor and whoever asks later agree."""
 
     services: tuple[str, ...] = services.SERVICES
+    stores: bool = True
+    """False: no PostgreSQL and no Kafka of its own; the services find theirs through `env.json`."""
     front_door: bool = True
     prepare: bool = True
     commands: dict[str, list[str]] = field(default_factory=dict)
@@ -324,6 +326,14 @@ class Supervisor:
                 f"Database and topics could not be prepared: {lines[-1] if lines else 'no reason given'} (see {output})"
             )
 
+    async def _start_stores(self) -> None:
+        """Start PostgreSQL and Kafka and make ready what the services need in them."""
+        await self._start_postgres_and_kafka()
+        if self._options.prepare:
+            await self._prepare()
+        if not await self._until_ready(["postgres", "kafka"], READY_SECONDS_MAX) and not self._stopping.is_set():
+            raise StackError(f"PostgreSQL and Kafka did not become ready. See the logs in {self._home.logs}.")
+
     def _start_service(self, name: str) -> None:
         port = self._ports[name]
         command = self._options.commands.get(name) or services.command(name)
@@ -363,11 +373,8 @@ class Supervisor:
         )
 
     async def _start(self) -> None:
-        await self._start_postgres_and_kafka()
-        if self._options.prepare:
-            await self._prepare()
-        if not await self._until_ready(["postgres", "kafka"], READY_SECONDS_MAX) and not self._stopping.is_set():
-            raise StackError(f"PostgreSQL and Kafka did not become ready. See the logs in {self._home.logs}.")
+        if self._options.stores:
+            await self._start_stores()
         if self._stopping.is_set():
             return
         for name in self._options.services:

@@ -166,6 +166,11 @@ def _journey_routes(routes: APIRouter, door: Door) -> None:
 # ---- the receiver of traces -----------------------------------------------------------------------------------------
 
 
+class _WrongMethod(Problem):
+    status = 405
+    code = "http_405"
+
+
 class TraceIntake:
     """Takes OTLP exports before gates and tracing see them: a traced receiver would trace itself for ever.
 
@@ -190,7 +195,7 @@ class TraceIntake:
 
     async def _take(self, scope: Scope, receive: Receive) -> Response:
         if scope["method"] != "POST":
-            raise Problem("Traces are sent by POST.", code="http_405")
+            raise _WrongMethod("Traces are sent by POST.")
         headers: Mapping[bytes, bytes] = dict(scope["headers"])
         self._check_sender(scope, headers)
         if headers.get(b"content-type", b"").split(b";")[0].strip() != b"application/x-protobuf":

@@ -3,12 +3,15 @@
 Bodies carry ids, states, times, amounts and bed codes only; never a name, an id number, an address or free text (S4).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, ClassVar, Literal
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+from shared.errors import Problem
 
 Code = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:+-]{1,64}$")]
 """A code from a table, never free text."""
@@ -49,24 +52,117 @@ class Event(BaseModel):
         return str(getattr(self, self.key_field))
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
-    """Where an event came from and what caused it."""
+class ContractBroken(Problem):
+    """The record is no event a consumer can understand; it is parked with this reason."""
 
-    event_id: UUID
-    ce_type: str
-    topic: str
-    partition: int
-    offset: int
-    aggregate_id: str
-    version: int
-    occurred_at: datetime
-    recorded_at: datetime
-    correlation_id: UUID | None
-    causation_id: UUID | None
-    actor: UUID | None
-    source: str
-    traceparent: str | None
+    status = 422
+    code = "contract_broken"
+
+
+class Envelope:
+    """Where an event came from and what caused it, read from its CloudEvents headers.
+
+    What every record needs is read at once; the rest when it is asked for, because most records are asked for little.
+    """
+
+    __slots__ = ("_found", "aggregate_id", "ce_type", "offset", "partition", "topic", "version")
+
+    def __init__(self, topic: str, partition: int, offset: int, headers: Iterable[tuple[str, bytes]]) -> None:
+        """Read the headers.
+
+        Raises:
+            ContractBroken: an attribute every event has is missing or unreadable; says which, never what it contained.
+        """
+        found = dict(headers)
+        attribute = "ce_type"
+        try:
+            self.ce_type = found["ce_type"].decode()
+            attribute = "ce_subject"
+            self.aggregate_id = found["ce_subject"].decode()
+            attribute = "ce_aggregateversion"
+            self.version = int(found["ce_aggregateversion"])
+            attribute = "ce_id or ce_time"
+            if "ce_id" not in found or "ce_time" not in found or not self.aggregate_id or self.version < 1:
+                raise ValueError
+        except (KeyError, ValueError):
+            raise ContractBroken(f"The header {attribute} is missing or unreadable.") from None
+        self._found = found
+        self.topic = topic
+        self.partition = partition
+        self.offset = offset
+
+    def _uuid(self, attribute: str) -> UUID | None:
+        raw = self._found.get(attribute)
+        if raw is None:
+            return None
+        try:
+            return UUID(raw.decode())
+        except ValueError:
+            raise ContractBroken(f"The header {attribute} is unreadable.") from None
+
+    @property
+    def raw_id(self) -> bytes:
+        """Return the event's id as it was sent."""
+        return self._found["ce_id"]
+
+    @property
+    def event_id(self) -> UUID:
+        """Return the event's id. Raises ContractBroken when it is none."""
+        return self._uuid("ce_id") or UUID(int=0)
+
+    @property
+    def correlation(self) -> str | None:
+        """Return the correlation id as text."""
+        raw = self._found.get("ce_correlationid")
+        return None if raw is None else raw.decode("ascii", "replace")
+
+    @property
+    def correlation_id(self) -> UUID | None:
+        """Return what the event belongs to: the encounter."""
+        return self._uuid("ce_correlationid")
+
+    @property
+    def causation_id(self) -> UUID | None:
+        """Return the event that caused it."""
+        return self._uuid("ce_causationid")
+
+    @property
+    def actor(self) -> UUID | None:
+        """Return who did it first."""
+        return self._uuid("ce_actor")
+
+    @property
+    def occurred_at(self) -> datetime:
+        """Return when the fact happened. Raises ContractBroken when that is no instant."""
+        try:
+            at = datetime.fromisoformat(self._found["ce_time"].decode())
+        except ValueError:
+            raise ContractBroken("The header ce_time is unreadable.") from None
+        if at.tzinfo is None:
+            raise ContractBroken("The header ce_time has no time zone.")
+        return at
+
+    @property
+    def recorded_at(self) -> datetime:
+        """Return when the fact was written down here, long after it happened for an imported one. Raises ContractBroken."""
+        try:
+            at = datetime.fromisoformat(self._found["ce_recordedtime"].decode())
+        except (KeyError, ValueError):
+            raise ContractBroken("The header ce_recordedtime is missing or unreadable.") from None
+        if at.tzinfo is None:
+            raise ContractBroken("The header ce_recordedtime has no time zone.")
+        return at
+
+    @property
+    def source(self) -> str:
+        """Return whether the fact is live, imported or from paper."""
+        return self._found.get("ce_factsource", b"live").decode("ascii", "replace")
+
+    @property
+    def traceparent(self) -> str | None:
+        """Return the W3C trace context of what created the event."""
+        raw = self._found.get("traceparent")
+        return None if raw is None else raw.decode("ascii", "replace")
 
 
 Instant = AwareDatetime
@@ -76,6 +172,7 @@ __all__ = [
     "UUID",
     "AgeYears",
     "Code",
+    "ContractBroken",
     "Envelope",
     "Event",
     "Instant",

@@ -20,7 +20,7 @@ import structlog
 from pydantic import ValidationError
 
 from shared import faults, telemetry
-from shared.contracts.envelope import Envelope, Event
+from shared.contracts.envelope import ContractBroken, Envelope, Event
 from shared.contracts.registry import EVENTS, PARKED_TOPICS
 from shared.db import CONTENTION, Database, Transaction
 from shared.errors import Problem
@@ -29,7 +29,6 @@ from shared.messaging.broker import (
     BEACON_TYPE,
     BROKER_TROUBLE,
     BrokerUnavailable,
-    ContractBroken,
     GroupConsumer,
     Headers,
     OnAssigned,
@@ -37,13 +36,12 @@ from shared.messaging.broker import (
     Record,
     TopicPartition,
     digest_of,
-    read_envelope,
 )
 from shared.messaging.relay import resync_topic_of
 
 log = structlog.get_logger()
 
-BATCH_MAX = 500
+BATCH_MAX = 2000
 BATCH_SECONDS_MAX = 0.1
 UNKNOWN_ERROR_TRIES = 5
 WAIT_SECONDS_MAX = 15.0
@@ -51,6 +49,7 @@ PARKS_PER_MINUTE_MAX = 20
 BREAKER_SECONDS = 30.0
 RESYNC_SECONDS = 10.0
 CHECK_SECONDS = 60.0
+COURTESY_SECONDS = 2.0
 
 Handler = Callable[[Transaction, Any, Envelope], Awaitable[None]]
 
@@ -97,12 +96,17 @@ class PoisonFound(Exception):
         self.reason = reason
 
 
+_NEVER_SEEN = (0, False)
+
+
 @dataclass(slots=True)
 class _Batch:
     """What one transaction did so far."""
 
     tx: Transaction
-    applied: dict[tuple[str, str], outbox.Applied] = field(default_factory=dict)
+    inbox: dict[tuple[str, str], tuple[int, bool]]
+    applied: set[tuple[str, str]] = field(default_factory=set)
+    stored: dict[TopicPartition, Any] = field(default_factory=dict)
     moved: dict[TopicPartition, outbox.Moved] = field(default_factory=dict)
     parked: list[tuple[Record, str]] = field(default_factory=list)
 
@@ -132,6 +136,7 @@ class Consumer:
         self._asked_at: dict[tuple[str, str], float] = {}
         self._held: dict[TopicPartition, float] = {}
         self._park_times: list[float] = []
+        self._courtesy: dict[TopicPartition, int] = {}
         self.progress_at = time.monotonic()
         self.halted: dict[TopicPartition, str] = {}
         self.lag = 0
@@ -179,12 +184,16 @@ class Consumer:
         try:
             await self._producer.start()
             await self._group.start()
-            check_at = time.monotonic()
+            check_at = courtesy_at = time.monotonic()
             while not self._stopping.is_set():
                 if time.monotonic() >= check_at:
                     await self._compare_with_broker()
                     check_at = time.monotonic() + CHECK_SECONDS
                 self._release_held()
+                if self._courtesy and time.monotonic() >= courtesy_at:
+                    await self._group.commit_courtesy(self._courtesy)
+                    self._courtesy = {}
+                    courtesy_at = time.monotonic() + COURTESY_SECONDS
                 records = await self._group.get_many(wait_seconds=0.5, records_max=BATCH_MAX)
                 self.progress_at = time.monotonic()
                 if records:
@@ -327,7 +336,9 @@ class Consumer:
             await transaction.start()
             try:
                 batch, done = await self._apply_batch(conn, records, envelopes)
-                if not await outbox.flush_consumed(batch.tx, list(batch.applied.values()), list(batch.moved.values())):
+                applied = [outbox.Applied(*place, *batch.inbox[place]) for place in batch.applied]
+                moved = [moved for moved in batch.moved.values() if moved.next_offset > moved.was_offset]
+                if not await outbox.flush_consumed(batch.tx, applied, moved):
                     raise _NotMine
                 for point in ("K3", "K4", "K7", "K8"):
                     faults.reached(point)
@@ -338,7 +349,7 @@ class Consumer:
         self._db.committed(batch.tx)
         faults.reached("K10")
         faults.reached("K11")
-        await self._require_group().commit_courtesy({p: moved.next_offset for p, moved in batch.moved.items()})
+        self._courtesy.update({partition: moved.next_offset for partition, moved in batch.moved.items()})
         faults.reached("K12")
         for record, reason in batch.parked:
             await self._mirror_parked(record, reason)
@@ -364,67 +375,55 @@ class Consumer:
             [aggregate_id for _, aggregate_id in aggregates],
         )
         tx = Transaction(conn=conn, now=datetime.now(UTC))
-        batch = _Batch(tx)
-        stored = {TopicPartition(row["topic"], row["part"]): row for row in positions}
-        inbox = {
-            (row["topic"], row["aggregate_id"]): outbox.Applied(
-                row["topic"], row["aggregate_id"], row["version"], row["parked"]
-            )
-            for row in known
-        }
+        batch = _Batch(
+            tx, inbox={(row["topic"], row["aggregate_id"]): (row["version"], row["parked"]) for row in known}
+        )
+        for row in positions:
+            at = int(row["next_offset"])
+            batch.stored[TopicPartition(row["topic"], row["part"])] = row
+            batch.moved[TopicPartition(row["topic"], row["part"])] = outbox.Moved(row["topic"], row["part"], at, at)
+        now = self._db.clock.stamp(positions[0]["now"])
         deadline = time.monotonic() + BATCH_SECONDS_MAX
         done = 0
         for record, envelope in zip(records, envelopes, strict=True):
             partition = TopicPartition(record.topic, record.partition)
-            row = stored[partition]
-            tx.now = self._db.clock.stamp(row["now"])
-            moved = batch.moved.get(partition) or outbox.Moved(
-                record.topic, record.partition, int(row["next_offset"]), int(row["next_offset"])
-            )
+            moved = batch.moved[partition]
             if record.offset > moved.next_offset:
                 raise _OffsetGap(partition, moved.next_offset)
             if record.offset == moved.next_offset:
-                await self._apply_record(batch, inbox, moved, row, record, envelope)
-                moved.next_offset = record.offset + 1
-                batch.moved[partition] = moved
+                tx.now = now
+                await self._apply_record(batch, moved, record, envelope)
+                moved.next_offset += 1
             done += 1
-            if time.monotonic() > deadline:
+            if done % 16 == 0 and time.monotonic() > deadline:
                 break
         return batch, done
 
     async def _apply_record(
-        self,
-        batch: _Batch,
-        inbox: dict[tuple[str, str], outbox.Applied],
-        moved: outbox.Moved,
-        stored: Any,
-        record: Record,
-        envelope: Envelope | str | None,
+        self, batch: _Batch, moved: outbox.Moved, record: Record, envelope: Envelope | str | None
     ) -> None:
         if envelope is None:
-            self._compare_with_beacon(moved, stored, record)
+            self._compare_with_beacon(moved, batch.stored[TopicPartition(record.topic, record.partition)], record)
             return
         if isinstance(envelope, str):
             raise PoisonFound(record, envelope)
-        place = (envelope.topic, envelope.aggregate_id)
-        known = inbox.get(place)
-        known_version = known.version if known else 0
-        if envelope.version <= known_version:
+        place = (record.topic, envelope.aggregate_id)
+        version = envelope.version
+        known_version, is_parked = batch.inbox.get(place, _NEVER_SEEN)
+        if version <= known_version:
             return
-        if envelope.version > known_version + 1:
+        if version > known_version + 1:
             raise _VersionGap(envelope, known_version)
-        was_parked = known.parked if known else False
-        if was_parked:
+        if is_parked:
             await parking.insert(batch.tx.conn, record, envelope, "behind_a_parked_event", self._handler_name(envelope))
             batch.parked.append((record, "behind_a_parked_event"))
         else:
             await self._handle(batch.tx, record, envelope)
-        row = outbox.Applied(envelope.topic, envelope.aggregate_id, envelope.version, was_parked)
-        inbox[place] = row
-        batch.applied[place] = row
+        batch.inbox[place] = (version, is_parked)
+        batch.applied.add(place)
         moved.events += 1
-        moved.version_sum += envelope.version
-        moved.digest += digest_of(envelope.event_id)
+        moved.version_sum += version
+        moved.digest += digest_of(envelope.raw_id)
 
     async def _handle(self, tx: Transaction, record: Record, envelope: Envelope) -> None:
         subscription = self._handlers.get(envelope.ce_type)
@@ -516,7 +515,7 @@ class Consumer:
             for version in needed:
                 record, envelope = wanted[version]
                 await self._handle(tx, record, envelope)
-                count, versions, digest = count + 1, versions + version, digest + digest_of(envelope.event_id)
+                count, versions, digest = count + 1, versions + version, digest + digest_of(envelope.raw_id)
             await outbox.flush(tx)
             await conn.execute(
                 "INSERT INTO inbox (topic, aggregate_id, version) VALUES ($1, $2, $3)"
@@ -549,7 +548,7 @@ class Consumer:
         await self._breathe_when_too_many_are_parked()
         record = poison.record
         try:
-            envelope: Envelope | None = read_envelope(record)
+            envelope: Envelope | None = envelope_of(record)
         except ContractBroken:
             envelope = None
         async with self._db.pool.acquire(timeout=10) as conn, conn.transaction():
@@ -567,7 +566,7 @@ class Consumer:
             applied = []
             if envelope is not None:
                 applied.append(outbox.Applied(record.topic, envelope.aggregate_id, envelope.version, parked=True))
-                moved.events, moved.version_sum, moved.digest = 1, envelope.version, digest_of(envelope.event_id)
+                moved.events, moved.version_sum, moved.digest = 1, envelope.version, digest_of(envelope.raw_id)
             await outbox.flush_consumed(tx, applied, [moved])
         log.error("event_parked", service=self._service, topic=record.topic, reason=poison.reason)
         telemetry.number("flow_parked_total").of(self._service, record.topic).inc()
@@ -607,14 +606,13 @@ async def run_handler(
     Raises:
         PoisonFound: the domain refuses the event; it must be parked with the refusal's code.
     """
-    tx.correlation_id = envelope.correlation_id
-    tx.causation_id = envelope.event_id
-    tx.actor = envelope.actor
+    tx.cause = envelope
+    tx.correlation_id = None
     tx.source = envelope.source
-    if envelope.source == "import":
+    if tx.source != "live":
         tx.now = envelope.occurred_at
-    if envelope.correlation_id is not None:
-        tx.signals.add(str(envelope.correlation_id))
+    if (correlation := envelope.correlation) is not None:
+        tx.signals.add(correlation)
     try:
         with telemetry.processing(envelope, consumer):
             tx.traceparent = telemetry.current_traceparent()
@@ -623,16 +621,18 @@ async def run_handler(
         raise PoisonFound(record, problem.code) from problem
 
 
+def envelope_of(record: Record) -> Envelope:
+    """Return the envelope of a record. Raises ContractBroken."""
+    return Envelope(record.topic, record.partition, record.offset, record.headers)
+
+
 def _envelope_or_reason(record: Record) -> Envelope | str | None:
     """Read a record's envelope: None for a beacon, a reason when it is broken."""
-    for name, value in record.headers:
-        if name == "ce_type":
-            if value == BEACON_TYPE.encode():
-                return None
-            break
     try:
-        return read_envelope(record)
+        return Envelope(record.topic, record.partition, record.offset, record.headers)
     except ContractBroken as broken:
+        if ("ce_type", BEACON_TYPE.encode()) in record.headers:
+            return None
         return f"{broken.code}:{broken.detail}"
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import Mapping, Sequence
 
 import aiokafka
@@ -120,11 +121,7 @@ class KafkaConsumer:
             fetched = await self._consumer.getmany(timeout_ms=int(wait_seconds * 1000), max_records=records_max)
         except KafkaError as error:
             raise BrokerUnavailable("Kafka gave no records.") from error
-        return [
-            Record(record.topic, record.partition, record.offset, record.key, record.value, record.headers)
-            for records in fetched.values()
-            for record in records
-        ]
+        return list(itertools.chain.from_iterable(fetched.values()))
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
         """Read this partition from `offset` next; ignored when it was taken away meanwhile."""

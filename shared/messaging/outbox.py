@@ -16,13 +16,14 @@ from shared.ids import new_id
 
 def append(tx: Transaction, event: Event, *, occurred_at: datetime | None = None) -> None:
     """Announce `event` when `tx` commits, and not otherwise. Lock the aggregate's row first, or its order is lost."""
+    cause = tx.cause
     tx.events.append(
         PendingEvent(
             event=event,
             occurred_at=occurred_at or tx.now,
-            correlation_id=tx.correlation_id,
-            causation_id=tx.causation_id,
-            actor=tx.actor,
+            correlation_id=tx.correlation_id or (cause.correlation_id if cause else None),
+            causation_id=cause.event_id if cause else None,
+            actor=cause.actor if cause else tx.actor,
             source=tx.source,
             traceparent=tx.traceparent,
         )

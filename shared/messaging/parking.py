@@ -10,7 +10,7 @@ from uuid import UUID
 from shared.contracts.envelope import Envelope
 from shared.db import Transaction
 from shared.errors import NotFound, Refused
-from shared.messaging.broker import Record, TopicPartition, read_envelope
+from shared.messaging.broker import Record, TopicPartition
 
 SECOND_PERSON_SERVICES = frozenset({"beds", "billing"})
 """Where letting a parked event go on moves a bed or money, two people decide (R21)."""
@@ -126,4 +126,5 @@ def envelope_of(row: Any) -> Envelope:
     Raises:
         ContractBroken: it has none; such a record can only be discarded.
     """
-    return read_envelope(record_of(row))
+    record = record_of(row)
+    return Envelope(record.topic, record.partition, record.offset, record.headers)

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -35,8 +35,10 @@ BEACON_SECONDS = 60.0
 ELECTION_SECONDS = 1.0
 
 _SELECT = """
-SELECT u.id, u.resend, o.event_id, o.aggregate_id, o.version, o.type, o.body::text AS body, o.occurred_at, o.recorded_at,
-       o.correlation_id, o.causation_id, o.actor, o.source, o.traceparent
+SELECT u.id, u.resend, o.event_id::text, o.aggregate_id, o.version, o.type, o.body::text AS body,
+       to_char(o.occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS occurred_at,
+       to_char(o.recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS recorded_at,
+       o.correlation_id::text, o.causation_id::text, o.actor::text, o.source, o.traceparent
 FROM outbox_unsent u JOIN outbox o USING (id)
 ORDER BY u.id LIMIT $1
 """
@@ -139,9 +141,8 @@ class Relay:
         if not rows:
             return 0
         faults.reached("K13")
-        self.oldest_unsent_seconds = (
-            datetime.now(rows[0]["recorded_at"].tzinfo) - rows[0]["recorded_at"]
-        ).total_seconds()
+        oldest = datetime.fromisoformat(rows[0]["recorded_at"])
+        self.oldest_unsent_seconds = (datetime.now(UTC) - oldest).total_seconds()
         began_at = time.time()
         futures: list[asyncio.Future[Any]] = []
         for row in rows:
@@ -155,25 +156,8 @@ class Relay:
         return len(rows)
 
     async def _send(self, producer: Producer, row: Any) -> "asyncio.Future[Any]":
-        ce_type: str = row["type"]
-        aggregate_id: str = row["aggregate_id"]
         return await producer.send(
-            self._topic_of[ce_type],
-            aggregate_id.encode(),
-            row["body"].encode(),
-            event_headers(
-                event_id=row["event_id"],
-                ce_type=ce_type,
-                aggregate_id=aggregate_id,
-                version=row["version"],
-                occurred_at=row["occurred_at"],
-                recorded_at=row["recorded_at"],
-                correlation_id=row["correlation_id"],
-                causation_id=row["causation_id"],
-                actor=row["actor"],
-                source=row["source"],
-                traceparent=row["traceparent"],
-            ),
+            self._topic_of[row["type"]], row["aggregate_id"].encode(), row["body"].encode(), event_headers(row)
         )
 
     async def _mark(self, conn: Any, epoch: int, rows: Sequence[Any], outcomes: Sequence[Any]) -> None:
@@ -191,7 +175,7 @@ class Relay:
                     total = sums.setdefault((self._topic_of[row["type"]], outcome.partition), [0, 0, 0])
                     total[0] += 1
                     total[1] += row["version"]
-                    total[2] += digest_of(row["event_id"])
+                    total[2] += digest_of(row["event_id"].encode())
         if marked:
             faults.reached("K16")
             places = sorted(sums)

@@ -12,13 +12,13 @@ from collections.abc import MutableMapping
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 import structlog
 from opentelemetry import trace
 
-from shared.telemetry.names import EVENT_NAME_FORM, LOG_FIELDS
+from shared.telemetry.names import EVENT_NAME_FORM, FIELD_NAME_FORM, LOG_FIELDS
 from shared.telemetry.scrub import REDACTED, looks_like_a_person, redacted_value
 
 Line = MutableMapping[str, Any]
@@ -94,7 +94,7 @@ def _keep_listed(_logger: Any, _method: str, line: Line) -> Line:
         elif name in LOG_FIELDS:
             kept[name] = redacted_value(value)
         else:
-            dropped.append(name if EVENT_NAME_FORM.fullmatch(name) else REDACTED)
+            dropped.append(name if FIELD_NAME_FORM.fullmatch(name) else REDACTED)
     if not of_library and not EVENT_NAME_FORM.fullmatch(str(kept.get("event", ""))):
         kept["event"] = "unnamed_event"
     if dropped:
@@ -144,6 +144,10 @@ def safe_message(record: logging.LogRecord) -> str:
 class StandardLibraryBridge(logging.Handler):
     """Turns records of the standard library into our lines."""
 
+    def __init__(self, output: BinaryIO) -> None:
+        super().__init__()
+        self._output = output
+
     def emit(self, record: logging.LogRecord) -> None:
         """Write one line; a failure here never reaches the one who logged."""
         line: Line = {
@@ -157,8 +161,8 @@ class StandardLibraryBridge(logging.Handler):
         try:
             for process in _PROCESSORS:
                 line = process(None, record.levelname.lower(), line)
-            sys.stdout.buffer.write(line + b"\n")  # type: ignore[operator]  # the last processor returns bytes
-            sys.stdout.buffer.flush()
+            self._output.write(line + b"\n")  # type: ignore[operator]  # the last processor returns bytes
+            self._output.flush()
         except (OSError, ValueError):
             return
 
@@ -182,7 +186,7 @@ def configure_logs(level: str) -> None:
         cache_logger_on_first_use=False,
     )
     root = logging.getLogger()
-    root.handlers[:] = [StandardLibraryBridge()]
+    root.handlers[:] = [StandardLibraryBridge(sys.stdout.buffer)]
     root.setLevel(least)
     for name, quiet in _QUIET.items():
         logging.getLogger(name).setLevel(max(quiet, least))

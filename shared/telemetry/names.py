@@ -178,6 +178,8 @@ LABELS_OF_HTTP: Mapping[str, str] = {
 EVENT_NAME_FORM = re.compile(r"[a-z][a-z0-9_]{2,60}")
 """What happened, as a fixed name. A sentence built at run time could quote a patient."""
 
+FIELD_NAME_FORM = re.compile(r"[a-z][a-z0-9_]{0,40}")
+
 LOG_FIELDS = frozenset(
     {
         "service",

@@ -186,7 +186,7 @@ def poisoned(event: type[Event], thing: str, version: int) -> list[tuple[str, by
     return [
         ("ce_id", str(uuid4()).encode()),
         ("ce_type", event.ce_type().encode()),
-        ("ce_partitionkey", thing.encode()),
+        ("ce_subject", thing.encode()),
         ("ce_aggregateversion", str(version).encode()),
         ("ce_time", b"2026-01-01T00:00:00+00:00"),
         ("ce_recordedtime", b"2026-01-01T00:00:00+00:00"),

@@ -1,7 +1,7 @@
 """The day-surgery desk: the service on a real database, asked through its doors and told by the other services' events."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -16,9 +16,11 @@ from shared.access.roles import Role
 from shared.clock import FrozenClock
 from shared.contracts.admission import PatientRegistered
 from shared.contracts.beds import BedAssigned, BedWaitlisted
-from shared.contracts.envelope import Envelope, Event
+from shared.contracts.envelope import Event, Sex
 from shared.db import Database, Transaction
 from shared.messaging import outbox
+from shared.messaging.broker import Record, event_headers
+from shared.messaging.consumer import envelope_of, run_handler
 from shared.messaging.memory import MemoryBroker
 from shared.service import Runtime, create_app
 from tests.conftest import Databases, opened, settings_for
@@ -35,7 +37,6 @@ class Desk:
     gate: OpenGate
     clock: FrozenClock
     db: Database
-    heard: list[UUID] = field(default_factory=list)
 
     def hire(self, name: str, *roles: Role, wards: tuple[str, ...] = ()) -> str:
         """Return the token of somebody with these roles in these wards."""
@@ -53,29 +54,26 @@ class Desk:
 
     async def hear(self, event: Event, *, source: str = "live") -> None:
         """Apply an event of another service as the consumer would, in a transaction of its own."""
-        handlers = {subscription.event: subscription.handler for subscription in SUBSCRIPTIONS}
+        subscription = next(known for known in SUBSCRIPTIONS if known.event is type(event))
+        headers = event_headers(
+            {
+                "type": event.ce_type(),
+                "event_id": str(uuid4()),
+                "aggregate_id": event.aggregate_id,
+                "version": 1,
+                "occurred_at": self.clock.at.isoformat(),
+                "recorded_at": self.clock.at.isoformat(),
+                "correlation_id": event.aggregate_id,
+                "causation_id": None,
+                "actor": None,
+                "source": source,
+                "traceparent": None,
+            }
+        )
+        record = Record(event.topic.name, 0, 0, event.aggregate_id.encode(), event.model_dump_json().encode(), headers)
         async with self.db.pool.acquire() as conn, conn.transaction():
-            tx = Transaction(conn=conn, now=self.clock.at, source=source)
-            envelope = Envelope(
-                event_id=uuid4(),
-                ce_type=event.ce_type(),
-                topic=event.topic.name,
-                partition=0,
-                offset=0,
-                aggregate_id=event.aggregate_id,
-                version=1,
-                occurred_at=self.clock.at,
-                recorded_at=self.clock.at,
-                correlation_id=UUID(event.aggregate_id) if event.topic.owner != "daysurgery" else None,
-                causation_id=None,
-                actor=None,
-                source=source,
-                traceparent=None,
-            )
-            tx.correlation_id = envelope.correlation_id
-            if envelope.correlation_id is not None:
-                tx.signals.add(str(envelope.correlation_id))
-            await handlers[type(event)](tx, event, envelope)
+            tx = Transaction(conn=conn, now=self.clock.at)
+            await run_handler(tx, subscription, event, envelope_of(record), "daysurgery", record)
             await outbox.flush(tx)
         self.db.committed(tx)
 
@@ -90,10 +88,10 @@ class Desk:
 
     # ---- a coordinator's words -------------------------------------------------------------------------------------
 
-    async def know_patient(self, sex: str = "female", birth_year: int | None = 1960) -> UUID:
+    async def know_patient(self, sex: Sex = "female", birth_year: int | None = 1960) -> UUID:
         """Return the token of a patient admission has told of."""
         patient_tok = uuid4()
-        await self.hear(PatientRegistered(patient_tok=patient_tok, sex=sex, birth_year=birth_year))  # type: ignore[arg-type]
+        await self.hear(PatientRegistered(patient_tok=patient_tok, sex=sex, birth_year=birth_year))
         return patient_tok
 
     async def refer(self, patient_tok: UUID | None = None, **more: Any) -> dict[str, Any]:

@@ -368,8 +368,8 @@ async def test_every_read_and_every_step_is_in_the_audit_trail(desk: Desk) -> No
     await desk.get(f"/cases/{case['case_id']}")
     rows = await desk.db.pool.fetch("SELECT action, object_type, patient_tok FROM audit ORDER BY id")
     assert [row["action"] for row in rows] == [
-        "POST /api/daysurgery/cases",
-        "POST /api/daysurgery/cases/{case_id}/booking",
-        "GET /api/daysurgery/cases/{case_id}",
+        "POST /cases",
+        "POST /cases/{case_id}/booking",
+        "GET /cases/{case_id}",
     ]
     assert {row["patient_tok"] for row in rows} == {case["patient_tok"]}

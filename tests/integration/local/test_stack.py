@@ -26,7 +26,11 @@ pytestmark = pytest.mark.xdist_group("local")
 
 
 def up(stack: Stack, **options):
-    options = {"services": ["beds"], "prepare": False, "commands": COMMANDS, "stop_with": os.getpid()} | QUICK | options
+    options = (
+        {"services": ["beds", "billing"], "prepare": False, "commands": COMMANDS, "stop_with": os.getpid()}
+        | QUICK
+        | options
+    )
     return stack.up(**options)
 
 
@@ -86,36 +90,6 @@ def eventually(holds, seconds=20):
     while not holds():
         assert time.monotonic() < until, "it never came true"
         time.sleep(0.05)
-
-
-def test_the_stack_answers_through_one_door_and_stops_without_a_trace(stopped):
-    stack = stopped
-    status = up(stack, services=["beds", "billing"], env={"beds": {"GREETING": "good morning"}})
-    assert status.status == "ready"
-    assert {name for name, process in status.processes.items() if process.ready} == {
-        "postgres",
-        "kafka",
-        "front",
-        "beds",
-        "billing",
-    }
-    code, body, _ = get(stack.base_url + "/api/beds/rooms")
-    assert (code, body) == (200, f"good morning from {status.processes['beds'].port}")
-    assert get(stack.base_url + "/api/billing/x")[1] == f"hello from {status.processes['billing'].port}"
-    with psycopg.connect(stack.postgres_dsn(database="postgres")) as conn:
-        assert conn.execute("SHOW fsync").fetchone() == ("on",)
-        assert conn.execute("SHOW listen_addresses").fetchone() == ("127.0.0.1",)
-        assert conn.execute(
-            "SELECT count(*) FROM pg_hba_file_rules WHERE auth_method <> 'scram-sha-256'"
-        ).fetchone() == (0,)
-    processes = processes_of(stack)
-    assert len(processes) > 10
-    assert set(stack.down()) == {"postgres", "kafka", "front", "beds", "billing"}
-    assert still_alive(processes) == []
-    assert stack.status().status == "stopped"
-    assert stack.down() == []
-    with pytest.raises(Missing, match="No stack runs"):
-        stack.base_url  # noqa: B018
 
 
 def test_the_front_door_speaks_for_services_that_are_away_and_shuts_out_foreign_names(stack):
@@ -227,15 +201,69 @@ def test_a_log_file_does_not_grow_without_end(stack):
     assert rotated.stat().st_size > 2**24
 
 
+def test_two_homes_run_side_by_side_and_the_stack_of_a_test_run_ends_with_it(stack, tmp_path):
+    starter = (
+        "import os, sys, time; from infra.local.stack import ensure_postgres_and_kafka; "
+        "print(ensure_postgres_and_kafka(sys.argv[1], stop_with=os.getpid()).kafka_bootstrap, flush=True); time.sleep(60)"
+    )
+    other = Stack(tmp_path / "other")
+    with subprocess.Popen(
+        [sys.executable, "-c", starter, str(other.home.root)], stdout=subprocess.PIPE, text=True
+    ) as run:
+        assert run.stdout.readline().strip() == other.kafka_bootstrap
+        ports = {process.port for process in other.status().processes.values()}
+        assert len(ports) == 2
+        assert ports.isdisjoint({process.port for process in stack.status().processes.values()})
+        assert ensure_postgres_and_kafka(other.home.root).kafka_bootstrap == other.kafka_bootstrap
+        processes = processes_of(other)
+        run.kill()
+    eventually(lambda: still_alive(processes) == [])
+    assert stack.status().status == "ready"
+    location = other.home.root
+    other.destroy()
+    assert not location.exists()
+
+
+def test_the_stack_answers_through_one_door_and_stops_without_a_trace(stack):
+    stack.set_env("beds", {"GREETING": "good morning"})
+    stack.wait_ready(["beds"], other_than=stack.kill("beds"))
+    status = stack.status()
+    assert status.status == "ready"
+    assert {name for name, process in status.processes.items() if process.ready} == {
+        "postgres",
+        "kafka",
+        "front",
+        "beds",
+        "billing",
+    }
+    code, body, _ = get(stack.base_url + "/api/beds/rooms")
+    assert (code, body) == (200, f"good morning from {status.processes['beds'].port}")
+    assert get(stack.base_url + "/api/billing/x")[1] == f"hello from {status.processes['billing'].port}"
+    with psycopg.connect(stack.postgres_dsn(database="postgres")) as conn:
+        assert conn.execute("SHOW fsync").fetchone() == ("on",)
+        assert conn.execute("SHOW listen_addresses").fetchone() == ("127.0.0.1",)
+        assert conn.execute(
+            "SELECT count(*) FROM pg_hba_file_rules WHERE auth_method <> 'scram-sha-256'"
+        ).fetchone() == (0,)
+    processes = processes_of(stack)
+    assert len(processes) > 10
+    assert set(stack.down()) == {"postgres", "kafka", "front", "beds", "billing"}
+    assert still_alive(processes) == []
+    assert stack.status().status == "stopped"
+    assert stack.down() == []
+    with pytest.raises(Missing, match="No stack runs"):
+        stack.base_url  # noqa: B018
+
+
 def test_a_busy_port_is_avoided_and_a_free_one_is_kept(stopped):
     stack = stopped
-    before = {name: process.port for name, process in up(stack, front_door=False).processes.items()}
+    before = {name: process.port for name, process in up(stack, stores=False).processes.items()}
     stack.down()
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.bind(("127.0.0.1", before["beds"]))
         other.listen()
-        after = {name: process.port for name, process in up(stack, front_door=False).processes.items()}
+        after = {name: process.port for name, process in up(stack, stores=False).processes.items()}
         stack.down()
     assert after.pop("beds") != before.pop("beds")
     assert after == before
@@ -265,15 +293,15 @@ def processes_of_state(stack: Stack) -> dict[int, str]:
 
 def test_what_a_killed_supervisor_left_is_ended_only_if_it_is_the_same_process(stopped):
     stack = stopped
-    up(stack, services=[], front_door=False)
+    up(stack, services=["beds", "billing"], stores=False, front_door=False)
     stack.down()
     with subprocess.Popen(["sleep", "10"]) as ours, subprocess.Popen(["sleep", "10"]) as innocent:
         state = json.loads(stack.home.state_file.read_text())
         state["status"] = "ready"
-        state["processes"]["kafka"] |= {"pid": ours.pid, "started": started_at(ours.pid)}
-        state["processes"]["postgres"] |= {"pid": innocent.pid, "started": "another boot:1"}
+        state["processes"]["beds"] |= {"pid": ours.pid, "started": started_at(ours.pid)}
+        state["processes"]["billing"] |= {"pid": innocent.pid, "started": "another boot:1"}
         stack.home.state_file.write_text(json.dumps(state))
-        assert stack.down() == ["kafka"]
+        assert stack.down() == ["beds"]
         assert ours.wait(5) == -signal.SIGKILL
         assert innocent.poll() is None
         innocent.kill()
@@ -281,36 +309,13 @@ def test_what_a_killed_supervisor_left_is_ended_only_if_it_is_the_same_process(s
 
 def test_a_service_that_ignores_the_request_to_stop_is_stopped_all_the_same(stopped):
     stack = stopped
-    up(stack, env={"beds": {"FAKE": "ignores SIGTERM"}}, front_door=False)
+    up(stack, env={"beds": {"FAKE": "ignores SIGTERM"}}, stores=False, front_door=False)
     processes = processes_of(stack)
     began = time.monotonic()
     stack.down()
     assert still_alive(processes) == []
     assert time.monotonic() - began < 25
     stack.set_env("beds", {})
-
-
-def test_two_homes_run_side_by_side_and_the_stack_of_a_test_run_ends_with_it(stack, tmp_path):
-    starter = (
-        "import os, sys, time; from infra.local.stack import ensure_postgres_and_kafka; "
-        "print(ensure_postgres_and_kafka(sys.argv[1], stop_with=os.getpid()).kafka_bootstrap, flush=True); time.sleep(60)"
-    )
-    other = Stack(tmp_path / "other")
-    with subprocess.Popen(
-        [sys.executable, "-c", starter, str(other.home.root)], stdout=subprocess.PIPE, text=True
-    ) as run:
-        assert run.stdout.readline().strip() == other.kafka_bootstrap
-        ports = {process.port for process in other.status().processes.values()}
-        assert len(ports) == 2
-        assert ports.isdisjoint({process.port for process in stack.status().processes.values()})
-        assert ensure_postgres_and_kafka(other.home.root).kafka_bootstrap == other.kafka_bootstrap
-        processes = processes_of(other)
-        run.kill()
-    eventually(lambda: still_alive(processes) == [])
-    assert stack.status().status == "ready"
-    location = other.home.root
-    other.destroy()
-    assert not location.exists()
 
 
 def test_up_in_the_foreground_stays_until_it_is_interrupted_and_leaves_nothing(stopped, home):

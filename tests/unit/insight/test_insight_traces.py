@@ -22,7 +22,9 @@ BEGAN = datetime(2026, 3, 1, 8, tzinfo=UTC)
 CANARY = "CanaryLovelace"
 
 
-def a_span(span_id: str, parent: str | None = None, *, at_ms: int = 0, ms: int = 10, service: str = "beds") -> StoredSpan:
+def a_span(
+    span_id: str, parent: str | None = None, *, at_ms: int = 0, ms: int = 10, service: str = "beds"
+) -> StoredSpan:
     return StoredSpan(
         trace_id="a" * 32,
         span_id=span_id,
@@ -91,7 +93,9 @@ def test_the_lag_in_seconds_is_how_long_the_first_unread_event_has_waited():
 
 
 def attribute(key: str, value: str | int) -> KeyValue:
-    return KeyValue(key=key, value=AnyValue(int_value=value) if isinstance(value, int) else AnyValue(string_value=value))
+    return KeyValue(
+        key=key, value=AnyValue(int_value=value) if isinstance(value, int) else AnyValue(string_value=value)
+    )
 
 
 def an_export(encounter_id: UUID | None = None) -> ExportTraceServiceRequest:
@@ -215,4 +219,4 @@ def test_an_export_that_is_too_large_or_of_another_kind_is_refused():
     client, _ = intake()
     assert client.post(INTAKE_PATH, content=b"\0" * 5_000_000, headers=HEADERS).status_code == 413
     assert client.post(INTAKE_PATH, content=b"{}", headers={"content-type": "application/json"}).status_code == 415
-    assert client.get(INTAKE_PATH).status_code in (405, 500)
+    assert client.get(INTAKE_PATH).status_code == 405

@@ -88,9 +88,7 @@ class House:
         self.tell(beds.BedOccupied(encounter_id=stay, patient_tok=PATIENT, bed_id=bed_id, ward=ward, occupied_at=AT))
 
     def vacate(self, stay: UUID, bed_id: int, ward: str = "ICU") -> None:
-        self.tell(
-            beds.BedVacated(bed_id=bed_id, encounter_id=stay, patient_tok=PATIENT, ward=ward, vacated_at=AT)
-        )
+        self.tell(beds.BedVacated(bed_id=bed_id, encounter_id=stay, patient_tok=PATIENT, ward=ward, vacated_at=AT))
 
     def discharge(self, stay: UUID, bed_id: int, ward: str = "ICU") -> None:
         self.tell(admission.DischargeOrdered(encounter_id=stay, patient_tok=PATIENT, ordered_at=AT))
@@ -103,9 +101,7 @@ class House:
 
     def refer(self, case: UUID, stay: UUID) -> None:
         self.tell(
-            daysurgery.DaySurgeryReferred(
-                case_id=case, encounter_id=stay, patient_tok=PATIENT, procedure="73761001"
-            )
+            daysurgery.DaySurgeryReferred(case_id=case, encounter_id=stay, patient_tok=PATIENT, procedure="73761001")
         )
         self.tell(
             daysurgery.DayBedRequested(
@@ -192,9 +188,10 @@ def test_a_patient_who_did_not_come_in_time_waits_again_and_the_bed_is_no_longer
 
 def test_a_bed_left_is_free_even_when_leaving_is_heard_of_before_coming(house: House):
     mei = uuid4()
+    house.bed(1)
     house.vacate(mei, 1)
     house.occupy(mei, 1)
-    assert house.views().census() == {"ICU": {"beds": 0, "occupied": 0, "held": 0}}
+    assert house.views().census() == {"ICU": {"beds": 1, "occupied": 0, "held": 0}}
 
 
 def test_a_recalled_discharge_puts_the_patient_back_into_the_bed(house: House):
@@ -204,9 +201,7 @@ def test_a_recalled_discharge_puts_the_patient_back_into_the_bed(house: House):
     house.admit(mei, 1)
     house.discharge(mei, 1)
     house.tell(
-        admission.DischargeCancelled(
-            encounter_id=mei, patient_tok=PATIENT, reason="recall", bed_id=1, cancelled_at=AT
-        )
+        admission.DischargeCancelled(encounter_id=mei, patient_tok=PATIENT, reason="recall", bed_id=1, cancelled_at=AT)
     )
     house.occupy(mei, 1)
     assert house.views().census()["ICU"]["occupied"] == 1
