@@ -233,7 +233,7 @@ def install_problem_handlers(app: FastAPI) -> None:
         found = error.errors()
         if any(item["type"] == "json_invalid" for item in found):
             return problem_response(BadRequest("The body is not JSON.", code="not_json"))
-        errors = [{"pointer": _pointer(item["loc"]), "problem": item["type"]} for item in found[:20]]
+        errors = [{"pointer": _pointer(item["loc"], item["type"]), "problem": item["type"]} for item in found[:20]]
         return problem_response(
             Invalid("Some fields are missing, unknown or wrong.", code="invalid_fields"), errors=errors
         )
@@ -256,8 +256,10 @@ def install_problem_handlers(app: FastAPI) -> None:
         )
 
 
-def _pointer(location: Sequence[str | int]) -> str:
+def _pointer(location: Sequence[str | int], problem: str) -> str:
     # Unknown fields are named by the caller: say that there is one, not what it is called.
+    if problem == "extra_forbidden":
+        location = location[:-1]
     return "/" + "/".join(
         str(part) for part in location if isinstance(part, int) or re.fullmatch(r"[a-z_]{1,40}", str(part))
     )

@@ -83,14 +83,18 @@ def _installation_for(owner: Owner | None) -> Path:
     copy = _reachable_base(owner) / f"postgres-{name}"
     if not copy.exists():
         partial = copy.with_name(f".{copy.name}.{os.getpid()}")
-        shutil.copytree(installed, partial, symlinks=True)
+        package = installed.parent
+        shutil.copytree(installed, partial / package.name / installed.name, symlinks=True)
+        libraries = package.with_name(f"{package.name}.libs")  # found from the binaries by a relative path
+        if libraries.exists():
+            shutil.copytree(libraries, partial / libraries.name)
         for folder, _, _ in os.walk(partial):
             Path(folder).chmod(0o755)
         try:
             partial.rename(copy)
         except OSError:  # another start of ours was faster
             shutil.rmtree(partial)
-    return copy
+    return copy / installed.parent.name / installed.name
 
 
 def dsn_of(port: int, role: str, password: str, database: str) -> str:

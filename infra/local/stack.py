@@ -359,6 +359,7 @@ class Stack:
 
     def set_env(self, service: str, env: Mapping[str, str | None]) -> None:
         """Change the extra environment that the next start of `service` gets (null takes a variable away)."""
+        self.home.create()
         write_json(self.home.env_file, {**read_json(self.home.env_file), service: env})
 
     def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> int:

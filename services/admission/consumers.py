@@ -7,7 +7,7 @@ from shared.contracts.beds import BedAssigned, BedHoldExpired, BedOccupied, BedV
 from shared.contracts.billing import AccountClosed, ChargePosted, ChargeReversed, SettlementReopened
 from shared.contracts.daysurgery import DaySurgeryConverted
 from shared.contracts.envelope import Envelope
-from shared.db import Transaction
+from shared.db import Transaction, refusing
 from shared.messaging import outbox
 from shared.messaging.consumer import Subscription
 
@@ -77,17 +77,24 @@ async def on_charge_reversed(tx: Transaction, event: ChargeReversed, envelope: E
     await store.add_live_charges(tx, event.encounter_id, -1)
 
 
+_CANNOT_STAY = {
+    "encounter_patient_tok_fkey": ("no_such_patient", "No patient has this token."),
+    "one_open_stay_per_patient": ("already_in_hospital", "The patient lies in another bed of this hospital already."),
+}
+
+
 async def on_day_surgery_converted(tx: Transaction, event: DaySurgeryConverted, envelope: Envelope) -> None:
     """A day case became a stay on the same encounter; the day bed is kept until the patient is moved (A06, DAY-6)."""
-    await store.insert_converted(
-        tx,
-        event.encounter_id,
-        event.case_id,
-        event.patient_tok,
-        specialty=event.specialty,
-        payer_kind=event.payer_kind,
-        bed_id=event.bed_id,
-    )
+    with refusing(_CANNOT_STAY):
+        await store.insert_converted(
+            tx,
+            event.encounter_id,
+            event.case_id,
+            event.patient_tok,
+            specialty=event.specialty,
+            payer_kind=event.payer_kind,
+            bed_id=event.bed_id,
+        )
     outbox.append(
         tx,
         PatientAdmitted(

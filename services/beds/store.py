@@ -128,7 +128,7 @@ async def list_day_beds_free_in_slot(tx: Transaction, starts_at: datetime, ends_
     )
     rows = await tx.conn.fetch(
         "SELECT * FROM bed b WHERE kind = 'day' AND service = 'active' AND NOT EXISTS (SELECT FROM bed_claim c"
-        " WHERE c.bed_id = b.bed_id AND c.state <> 'released' AND c.during && tstzrange($1, $2)) ORDER BY bed_id",
+        " WHERE c.bed_id = b.bed_id AND c.state <> 'released' AND c.during && tstzrange($1::timestamptz, $2::timestamptz)) ORDER BY bed_id",
         starts_at,
         ends_at,
     )
@@ -157,7 +157,7 @@ async def insert_hold(
         held_until: datetime = await tx.conn.fetchval(
             """
             WITH claim AS (INSERT INTO bed_claim (id, bed_id, encounter_id, patient_tok, during, state, slot, hold_expires)
-                           VALUES ($1, $4, $2, $3, tstzrange($6, $7), 'held', $7 IS NOT NULL,
+                           VALUES ($1, $4, $2, $3, tstzrange($6::timestamptz, $7::timestamptz), 'held', $7::timestamptz IS NOT NULL,
                                    greatest(clock_timestamp(), $7::timestamptz) + $8::interval) RETURNING hold_expires),
                  taken AS (UPDATE bed SET commitment = 'held', encounter_id = $2, patient_sex = $5, version = version + 1
                            WHERE bed_id = $4 AND $9)
@@ -204,7 +204,7 @@ async def mark_occupied(tx: Transaction, request: Any) -> None:
         await tx.conn.execute(
             """
             WITH stay AS (UPDATE bed_claim SET state = 'occupied', hold_expires = NULL,
-                                 during = tstzrange($3, CASE WHEN slot THEN greatest(upper(during), $3 + interval '1 minute') END)
+                                 during = tstzrange($3, CASE WHEN slot THEN greatest(upper(during), $3::timestamptz + interval '1 minute') END)
                           WHERE id = $2),
                  taken AS (UPDATE bed SET commitment = 'active', condition = 'O', encounter_id = $1, patient_sex = $4,
                                   version = version + 1 WHERE bed_id = $5)
@@ -243,11 +243,11 @@ async def close_stay(tx: Transaction, request: Any, *, cleaning_id: UUID) -> Non
     """
     await tx.conn.execute(
         """
-        WITH stay AS (UPDATE bed_claim SET during = tstzrange(lower(during), $4), state = 'closed', slot = false
-                      WHERE id = $2 AND $4 > lower(during)),
-             never AS (UPDATE bed_claim SET state = 'released' WHERE id = $2 AND $4 <= lower(during)),
+        WITH stay AS (UPDATE bed_claim SET during = tstzrange(lower(during), $4::timestamptz), state = 'closed', slot = false
+                      WHERE id = $2 AND $4::timestamptz > lower(during)),
+             never AS (UPDATE bed_claim SET state = 'released' WHERE id = $2 AND $4::timestamptz <= lower(during)),
              dirty AS (UPDATE bed SET commitment = 'free', condition = 'H', encounter_id = NULL, patient_sex = NULL,
-                              busy_until = greatest(busy_until, $4), version = version + 1 WHERE bed_id = $3)
+                              busy_until = greatest(busy_until, $4::timestamptz), version = version + 1 WHERE bed_id = $3)
         UPDATE bed_request SET state = 'left' WHERE encounter_id = $1
         """,
         request["encounter_id"],
@@ -257,8 +257,8 @@ async def close_stay(tx: Transaction, request: Any, *, cleaning_id: UUID) -> Non
     )
     # A second statement, because an exclusion constraint does not see a sibling's update in the same statement.
     await tx.conn.execute(
-        "INSERT INTO bed_claim (id, bed_id, during, state) SELECT $1, $2, tstzrange($3, (SELECT min(lower(during)) FROM bed_claim"
-        " WHERE bed_id = $2 AND state <> 'released' AND lower(during) > $3)), 'cleaning'"
+        "INSERT INTO bed_claim (id, bed_id, during, state) SELECT $1::uuid, $2::bigint, tstzrange($3::timestamptz, (SELECT min(lower(during)) FROM bed_claim"
+        " WHERE bed_id = $2 AND state <> 'released' AND lower(during) > $3::timestamptz)), 'cleaning'"
         " WHERE NOT EXISTS (SELECT FROM bed_claim WHERE bed_id = $2 AND state <> 'released' AND during @> $3::timestamptz)",
         cleaning_id,
         request["bed_id"],
@@ -277,7 +277,7 @@ async def reoccupy(tx: Transaction, request: Any, *, claim_id: UUID) -> bool:
         request["bed_id"],
     )
     taken = await tx.conn.fetchval(
-        "SELECT 1 FROM bed_claim WHERE bed_id = $1 AND state <> 'released' AND during && tstzrange($2, NULL)",
+        "SELECT 1 FROM bed_claim WHERE bed_id = $1 AND state <> 'released' AND during && tstzrange($2::timestamptz, NULL)",
         request["bed_id"],
         tx.now,
     )
@@ -286,7 +286,7 @@ async def reoccupy(tx: Transaction, request: Any, *, claim_id: UUID) -> bool:
     await tx.conn.execute(
         """
         WITH claim AS (INSERT INTO bed_claim (id, bed_id, encounter_id, patient_tok, during, state)
-                       VALUES ($1, $2, $3, $4, tstzrange($6, NULL), 'occupied')),
+                       VALUES ($1, $2, $3, $4, tstzrange($6::timestamptz, NULL), 'occupied')),
              taken AS (UPDATE bed SET commitment = 'active', condition = 'O', encounter_id = $3, patient_sex = $5,
                               version = version + 1 WHERE bed_id = $2)
         UPDATE bed_request SET state = 'arrived', claim_id = $1 WHERE encounter_id = $3
@@ -305,7 +305,7 @@ async def list_later_slots(tx: Transaction, bed_id: int, from_at: datetime, unti
     """Return later holds of a day bed that an overrun or conversion pushes out: the hold yields, never the person in the bed (R40)."""
     rows: list[Any] = await tx.conn.fetch(
         "SELECT r.* FROM bed_claim c JOIN bed_request r ON r.claim_id = c.id WHERE c.bed_id = $1 AND c.state = 'held'"
-        " AND c.during && tstzrange($2, $3) ORDER BY r.encounter_id FOR UPDATE OF r",
+        " AND c.during && tstzrange($2::timestamptz, $3::timestamptz) ORDER BY r.encounter_id FOR UPDATE OF r",
         bed_id,
         from_at,
         until_at,
@@ -316,7 +316,7 @@ async def list_later_slots(tx: Transaction, bed_id: int, from_at: datetime, unti
 async def extend_claim(tx: Transaction, claim_id: UUID, until_at: datetime | None) -> None:
     """Let a slot last longer; None: until the patient leaves."""
     await tx.conn.execute(
-        "UPDATE bed_claim SET during = tstzrange(lower(during), $2), slot = $2 IS NOT NULL WHERE id = $1",
+        "UPDATE bed_claim SET during = tstzrange(lower(during), $2::timestamptz), slot = $2::timestamptz IS NOT NULL WHERE id = $1",
         claim_id,
         until_at,
     )
@@ -350,9 +350,9 @@ async def mark_cleaned(tx: Transaction, bed_id: int) -> None:
     """The bed is clean since `tx.now`; its cleaning claim ends."""
     await tx.conn.execute(
         """
-        WITH done AS (UPDATE bed_claim SET during = tstzrange(lower(during), greatest($2, lower(during) + interval '1 microsecond'))
-                      WHERE bed_id = $1 AND state = 'cleaning' AND (upper(during) IS NULL OR upper(during) > $2))
-        UPDATE bed SET condition = 'U', busy_until = greatest(busy_until, $2), version = version + 1 WHERE bed_id = $1
+        WITH done AS (UPDATE bed_claim SET during = tstzrange(lower(during), greatest($2::timestamptz, lower(during) + interval '1 microsecond'))
+                      WHERE bed_id = $1 AND state = 'cleaning' AND (upper(during) IS NULL OR upper(during) > $2::timestamptz))
+        UPDATE bed SET condition = 'U', busy_until = greatest(busy_until, $2::timestamptz), version = version + 1 WHERE bed_id = $1
         """,
         bed_id,
         tx.now,

@@ -17,9 +17,11 @@ from services.billing.domain import (
     NotOpen,
     NotSettled,
     PaymentMethod,
+    Posting,
     QuoteOutdated,
     Reversal,
     Settlement,
+    TooMuch,
 )
 from shared import faults
 from shared.contracts.billing import (
@@ -141,14 +143,20 @@ async def note_ward(tx: Transaction, *, encounter_id: UUID, ward: str) -> None:
 
 async def post_charge(
     tx: Transaction, *, encounter_id: UUID, item: str, amount_fen: int
-) -> Charged | NoAccount | NotOpen:
+) -> Charged | NoAccount | NotOpen | TooMuch:
     """Post one charge to the open account of a stay, in one statement; late charges are refused (V13)."""
     entry_id = new_id()
     row = await store.post_charge(tx, encounter_id, entry_id, item=item, amount_fen=amount_fen)
-    if row.outcome in ("closed", "voided"):
-        return NotOpen("closed" if row.outcome == "closed" else "voided")
-    if row.account_id is None or row.patient_tok is None or row.charged_fen is None:
-        return NoAccount()
+    match row.outcome:
+        case "closed" | "voided" as state:
+            return NotOpen(state)
+        case "too_much":
+            return TooMuch()
+        case "none":
+            return NoAccount()
+    assert row.account_id is not None
+    assert row.patient_tok is not None
+    assert row.charged_fen is not None
     faults.reached("K6")
     outbox.append(
         tx,
@@ -199,13 +207,13 @@ def _announce_charge_reversed(tx: Transaction, account: Account, reversal: Rever
 
 async def take_deposit(
     tx: Transaction, *, encounter_id: UUID, amount_fen: int, method: PaymentMethod
-) -> Deposited | NoAccount | NotOpen:
+) -> Deposited | NoAccount | NotOpen | TooMuch:
     """Take prepaid money: a liability of the hospital until it is applied or given back (R52)."""
     account = await store.lock_account(tx, encounter_id)
     if account is None:
         return NoAccount()
     posting = domain.deposit(account, new_id(), amount_fen=amount_fen, method=method)
-    if isinstance(posting, NotOpen):
+    if not isinstance(posting, Posting):
         return posting
     await store.post_entries(tx, account.id, (posting,))
     faults.reached("K6")

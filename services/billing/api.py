@@ -18,6 +18,7 @@ from services.billing.domain import (
     PaymentMethod,
     QuoteOutdated,
     Refusal,
+    TooMuch,
 )
 from shared.access.policy import Permission
 from shared.contracts.envelope import Code
@@ -89,6 +90,8 @@ def _refuse(refusal: Refusal, encounter_id: UUID, *, may_open: bool = False) -> 
             raise Refused("The account is void, because the admission was cancelled.", code="account_voided")
         case NotOpen():
             raise Refused("The account is settled and closed; reopen the settlement first.", code="account_closed")
+        case TooMuch():
+            raise Refused("The account would hold more than the ledger settles at once.", code="amount_too_large")
         case NoSuchEntry():
             raise NotFound("The account has no such entry.", code="no_such_entry")
         case AlreadyReversed():

@@ -16,6 +16,8 @@ from enum import IntEnum
 from typing import Literal, assert_never
 from uuid import UUID, uuid5
 
+from shared.money import FEN_MAX
+
 AccountState = Literal["open", "closed", "voided"]
 PaymentMethod = Literal["cash", "bank_card", "wechat", "alipay", "bank_transfer"]
 EntryKind = Literal["charge", "deposit", "deposit_applied", "rest_refunded", "collected", "payer_share", "reversal"]
@@ -159,7 +161,12 @@ class NotSettled:
     """There is no settlement in force to take back."""
 
 
-Refusal = NoAccount | NotOpen | NoSuchEntry | AlreadyReversed | QuoteOutdated | NotSettled
+@dataclass(frozen=True, slots=True)
+class TooMuch:
+    """The account would hold more than the ledger can settle in one entry."""
+
+
+Refusal = NoAccount | NotOpen | TooMuch | NoSuchEntry | AlreadyReversed | QuoteOutdated | NotSettled
 
 
 # ---- ids that are idempotency keys (R52) -----------------------------------------------------------------------------
@@ -178,6 +185,11 @@ def reversal_id_of(original_id: UUID) -> UUID:
 # ---- decisions -------------------------------------------------------------------------------------------------------
 
 
+def fits(balance_fen: int, amount_fen: int) -> bool:
+    """Say whether a balance can grow by this much and still be settled in one entry."""
+    return balance_fen + amount_fen <= FEN_MAX
+
+
 def takes_charges(state: AccountState) -> bool:
     """Say whether a charge may be posted: on an open account only, late charges need a reopening first (V13)."""
     match state:
@@ -189,10 +201,12 @@ def takes_charges(state: AccountState) -> bool:
             assert_never(state)
 
 
-def deposit(account: Account, entry_id: UUID, *, amount_fen: int, method: PaymentMethod) -> Posting | NotOpen:
-    """Decide to take prepaid money: on an open account only."""
+def deposit(account: Account, entry_id: UUID, *, amount_fen: int, method: PaymentMethod) -> Posting | NotOpen | TooMuch:
+    """Decide to take prepaid money: on an open account only, and no more than one entry can settle."""
     if account.state != "open":
         return NotOpen(account.state)
+    if not fits(account.deposits_fen, amount_fen):
+        return TooMuch()
     return Posting(entry_id, "deposit", MONEY_OF[method], LedgerAccount.DEPOSITS, amount_fen)
 
 

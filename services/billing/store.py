@@ -7,7 +7,7 @@ the lock was got, in a statement of its own: an earlier snapshot would miss what
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from services.billing.domain import Account, AccountState, Deposit, Entry, LedgerAccount, Posting, Reversal, Settlement
@@ -92,7 +92,7 @@ def _account(row: Any, encounter_id: UUID) -> Account:
 class ChargeRow:
     """What post_charge answered."""
 
-    outcome: str
+    outcome: Literal["posted", "none", "closed", "voided", "too_much"]
     account_id: UUID | None
     patient_tok: UUID | None
     charged_fen: int | None

@@ -21,10 +21,10 @@ from services.insight.domain import Place, Progress, Views
 from services.insight.settings import Settings
 from services.insight.store import SeenEvent
 from shared import telemetry
-from shared.contracts.envelope import Envelope, Event
+from shared.contracts.envelope import ContractBroken, Envelope, Event
 from shared.contracts.registry import EVENT_TOPICS, EVENTS
 from shared.db import Database
-from shared.messaging.broker import BEACON_TYPE, BrokerUnavailable, ContractBroken, Record, read_envelope
+from shared.messaging.broker import BEACON_TYPE, BrokerUnavailable, Record
 from shared.messaging.lags import OffsetReader
 
 log = structlog.get_logger()
@@ -213,30 +213,33 @@ class LiveViews:
         await self._index.add(db, place, record.offset, self._apply(record, place))
 
     def _apply(self, record: Record, place: Place) -> SeenEvent | None:
-        if dict(record.headers).get("ce_type") == BEACON_TYPE.encode():
+        headers = dict(record.headers)
+        if headers.get("ce_type") == BEACON_TYPE.encode():
             return None
         try:
-            envelope = read_envelope(record)
+            envelope = Envelope(record.topic, record.partition, record.offset, headers.items())
             known = EVENTS.get(envelope.ce_type)
             event = None if known is None else known.model_validate_json(record.value or b"")
+            row = _seen(envelope, event, place)
         except (ContractBroken, ValidationError):
-            envelope, event = None, None
-        if envelope is None or not _can_be_stored(envelope):
             # The services that need it park it and tell; a view is only poorer by it.
             _unreadable.of(record.topic).inc()
             return None
         if event is not None:
-            self.views.apply(event, envelope.version)
+            self.views.apply(event, row.version)
         _events.of(record.topic).inc()
-        return _seen(envelope, event, place)
-
-
-def _can_be_stored(envelope: Envelope) -> bool:
-    texts = (envelope.ce_type, envelope.aggregate_id, envelope.source, envelope.traceparent or "")
-    return envelope.version <= VERSION_MAX and not any("\0" in text or len(text) > TEXT_CHARS_MAX for text in texts)
+        return row
 
 
 def _seen(envelope: Envelope, event: Event | None, place: Place) -> SeenEvent:
+    """Return what the index keeps of an event.
+
+    Raises:
+        ContractBroken: a header is unreadable, or the database could not keep it.
+    """
+    texts = (envelope.ce_type, envelope.aggregate_id, envelope.source, envelope.traceparent or "")
+    if envelope.version > VERSION_MAX or any("\0" in text or len(text) > TEXT_CHARS_MAX for text in texts):
+        raise ContractBroken("A header is too long, too large or contains NUL.")
     named: UUID | None = getattr(event, "encounter_id", None)
     return SeenEvent(
         event_id=envelope.event_id,

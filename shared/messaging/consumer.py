@@ -440,7 +440,8 @@ class Consumer:
 
     def _handler_name(self, envelope: Envelope) -> str:
         subscription = self._handlers.get(envelope.ce_type)
-        return subscription.handler.__name__ if subscription else "none"
+        handler = subscription.handler if subscription else None
+        return str(getattr(getattr(handler, "func", handler), "__name__", "none"))  # a partial has its function's name
 
     def _compare_with_beacon(self, moved: outbox.Moved, stored: Any, record: Record) -> None:
         """Compare what this consumer counted with what the owner says the partition holds (R11)."""

@@ -4,15 +4,24 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import aiokafka
 import aiokafka.coordinator.assignors.sticky.sticky_assignor
 import structlog
 from aiokafka.errors import KafkaError
+from aiokafka.partitioner import murmur2
 
+from shared.contracts.registry import TOPICS
 from shared.messaging.broker import BrokerUnavailable, Headers, OnAssigned, Record, Sent, TopicPartition
 
 log = structlog.get_logger()
+
+
+@lru_cache(maxsize=65_536)
+def partition_of(topic: str, key: bytes) -> int:
+    """Return the partition of a key as every Kafka client would (murmur2); events of one aggregate come in runs, so it is kept."""
+    return int((murmur2(key) & 0x7FFFFFFF) % TOPICS[topic].partitions)
 
 
 class KafkaProducer:
@@ -47,7 +56,11 @@ class KafkaProducer:
         """Buffer a record; the future is aiokafka's own and carries partition and offset."""
         try:
             future: asyncio.Future[Sent] = await self._producer.send(
-                topic, value=value, key=key, headers=headers, partition=partition
+                topic,
+                value=value,
+                key=key,
+                headers=headers,
+                partition=partition_of(topic, key) if partition is None else partition,
             )
         except KafkaError as error:
             raise BrokerUnavailable("Kafka took no record.") from error

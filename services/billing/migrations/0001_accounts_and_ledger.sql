@@ -13,8 +13,8 @@ CREATE TABLE account (
     state text NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'closed', 'voided')),
     day_case boolean NOT NULL DEFAULT false,
     settlements int NOT NULL DEFAULT 0 CHECK (settlements >= 0),
-    receivable_fen bigint NOT NULL DEFAULT 0 CHECK (receivable_fen >= 0),
-    deposits_fen bigint NOT NULL DEFAULT 0 CHECK (deposits_fen >= 0),
+    receivable_fen bigint NOT NULL DEFAULT 0 CHECK (receivable_fen BETWEEN 0 AND 10000000000000),
+    deposits_fen bigint NOT NULL DEFAULT 0 CHECK (deposits_fen BETWEEN 0 AND 10000000000000),
     CONSTRAINT closed_means_paid CHECK (state <> 'closed' OR (receivable_fen = 0 AND deposits_fen = 0)),
     CONSTRAINT voided_means_nothing_owed CHECK (state <> 'voided' OR receivable_fen = 0)
 ) WITH (fillfactor = 50);
@@ -99,9 +99,12 @@ CREATE TABLE line (
 COMMENT ON TABLE line IS 'Debit positive, credit negative; each entry has at least two lines and sums to zero at COMMIT (I4).';
 COMMENT ON COLUMN line.ledger_account_id IS 'No foreign key: its check would lock the one row of revenue with every charge of the hospital. Posting functions are the only writers, the chart never shrinks, and ledger_violations() looks.';
 
+-- Temporary tables come last, so that nobody can put one of their own in front of the ledger.
+SELECT set_config('search_path', format('%I, pg_temp', current_schema()), true);
+
 -- I4, at COMMIT: whoever inserts an entry or a line, the entry must be there and balance. This is also the foreign key of
 -- line to entry, without the row lock that a foreign key would write for each line; entries are never removed.
-CREATE FUNCTION refuse_unbalanced_entry() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION refuse_unbalanced_entry() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
     of_entry uuid;
     lines int;

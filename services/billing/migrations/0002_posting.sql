@@ -17,11 +17,11 @@ BEGIN
     END IF;
     -- Finds, locks, checks and adds in one go; after waiting for the lock the state is looked at again.
     UPDATE account SET receivable_fen = receivable_fen + p_fen
-    WHERE encounter_id = p_encounter_id AND state = 'open'
+    WHERE encounter_id = p_encounter_id AND state = 'open' AND receivable_fen <= 10000000000000 - p_fen
     RETURNING id, patient_tok, receivable_fen INTO o_account_id, o_patient_tok, o_charged_fen;
     IF NOT FOUND THEN
-        SELECT nullif(state, 'open'), id, patient_tok INTO outcome, o_account_id, o_patient_tok
-        FROM account WHERE encounter_id = p_encounter_id;
+        SELECT CASE WHEN state <> 'open' THEN state WHEN receivable_fen > 10000000000000 - p_fen THEN 'too_much' END
+        INTO outcome FROM account WHERE encounter_id = p_encounter_id;
         outcome := coalesce(outcome, 'none');
         RETURN;
     END IF;
@@ -30,7 +30,7 @@ BEGIN
     SELECT ward INTO o_ward FROM stay_ward WHERE encounter_id = p_encounter_id;
     outcome := 'posted';
 END $$;
-COMMENT ON FUNCTION post_charge IS 'Post one charge to the open account of a stay, or say why not: none, closed, voided. One statement, because nothing happens more often.';
+COMMENT ON FUNCTION post_charge IS 'Post one charge to the open account of a stay, or say why not: none (no account yet), closed, voided, too_much. One statement, because nothing happens more often.';
 
 CREATE FUNCTION move_balances(p_account_id uuid, p_receivable_fen bigint, p_deposits_fen bigint) RETURNS void
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$

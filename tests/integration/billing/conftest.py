@@ -18,11 +18,12 @@ from shared.access.keys import KeyFile
 from shared.access.roles import Role
 from shared.access.tokens import TokenSigner, TokenVerifier
 from shared.clock import FrozenClock
-from shared.contracts.envelope import Envelope, Event
+from shared.contracts.envelope import Event
 from shared.db import Database, create_pool, transaction
 from shared.messaging.memory import MemoryBroker
 from shared.service import Runtime, create_app
 from tests.conftest import Databases, settings_for
+from tests.support.envelopes import envelope_for
 
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 
@@ -42,9 +43,7 @@ class Desk:
     async def tell(self, event: Event) -> None:
         """Let billing consume one event."""
         handler = {s.event: s.handler for s in consumers.SUBSCRIPTIONS}[type(event)]
-        envelope = Envelope(
-            uuid4(), event.ce_type(), event.topic.name, 0, 0, event.aggregate_id, 1, NOON, NOON, None, None, None, "live", None
-        )
+        envelope = envelope_for(event, at=NOON)
         async with transaction(self.db) as tx:
             tx.correlation_id = event.encounter_id  # type: ignore[attr-defined]
             await handler(tx, event, envelope)

@@ -64,7 +64,10 @@ async def test_a_whole_bill_is_paid_to_the_fen(desk: Desk):
         "AccountSettled",
         "AccountClosed",
     ]
-    assert await desk.value("SELECT count(*) FROM ledger_examined() WHERE examined = 0 AND check_id NOT IN ('V12', 'V14')") == 0
+    assert (
+        await desk.value("SELECT count(*) FROM ledger_examined() WHERE examined = 0 AND check_id NOT IN ('V12', 'V14')")
+        == 0
+    )
 
 
 async def test_what_is_left_of_a_deposit_goes_back_to_where_it_came_from(desk: Desk):
@@ -178,7 +181,9 @@ async def test_v9_the_balance_law_holds_after_each_step_and_each_step_has_an_inv
     await desk.deposit(stay, 25_00, "alipay")
     again = await desk.deposit(stay, 25_00, "alipay")
     await desk.refund(stay, again.entry_id)
-    assert (await desk.account(stay))[2] == 125_00, "a refund is taken off the deposit total, and undone by taking it again"
+    assert (await desk.account(stay))[2] == 125_00, (
+        "a refund is taken off the deposit total, and undone by taking it again"
+    )
     before = await now()
     charge = await desk.charge(stay, 5_00)
     await desk.reverse(stay, charge.entry_id)

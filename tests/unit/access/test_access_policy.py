@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 
 from shared.access.actor import Actor
-from shared.access.policy import MATRIX, MEANINGS, Permission, Reach, permit, require, scope_of
+from shared.access.policy import MATRIX, MEANINGS, Permission, Reach, Scope, permit, require, scope_of
 from shared.access.roles import TITLES, Role
 from shared.errors import Forbidden
 
@@ -78,19 +78,27 @@ def test_a_ward_nurse_sees_patients_of_her_ward_only() -> None:
     assert permit(nurse, Permission.PATIENTS_READ, ward="ICU").role is Role.WARD_NURSE
     refused = permit(nurse, Permission.PATIENTS_READ, ward="W1")
     assert not refused
-    assert "wards of duty" in refused.reason
+    assert "outside your wards of duty" in refused.reason
     assert scope_of(nurse, Permission.PATIENTS_READ).wards == {"ICU", "W3"}
 
 
 def test_a_patient_who_is_in_no_ward_yet_is_not_shown_to_a_ward_nurse() -> None:
-    assert not permit(an_actor(Role.WARD_NURSE), Permission.PATIENTS_READ)
+    refused = permit(an_actor(Role.WARD_NURSE), Permission.PATIENTS_READ)
+    assert not refused
+    assert "is not known" in refused.reason
 
 
 def test_a_nurse_on_duty_in_all_wards_is_at_home_everywhere() -> None:
     float_nurse = an_actor(Role.WARD_NURSE, wards=frozenset({"*"}))
     assert permit(float_nurse, Permission.BEDS_CLEAN, ward="W9")
     assert permit(float_nurse, Permission.BEDS_CLEAN)
-    assert scope_of(float_nurse, Permission.BEDS_CLEAN).everywhere
+    assert scope_of(float_nurse, Permission.BEDS_CLEAN) == Scope(everywhere=True, wards=frozenset())
+
+
+def test_a_scope_is_something_when_it_is_everywhere_or_somewhere() -> None:
+    assert scope_of(an_actor(Role.BED_MANAGER, wards=frozenset()), Permission.BEDS_READ)
+    assert scope_of(an_actor(Role.WARD_NURSE), Permission.BEDS_READ)
+    assert not scope_of(an_actor(Role.BILLING_CLERK), Permission.BEDS_READ)
 
 
 def test_a_nurse_without_a_ward_of_duty_sees_no_ward() -> None:
@@ -131,5 +139,6 @@ def test_the_bed_board_has_no_way_to_a_full_name() -> None:
 
 def test_a_role_that_reaches_the_hospital_wins_over_one_that_reaches_a_ward() -> None:
     both = an_actor(Role.WARD_NURSE, Role.BED_MANAGER)
+    assert permit(both, Permission.BEDS_READ, ward="W1").role is Role.BED_MANAGER
     assert permit(both, Permission.BEDS_READ, ward="W2").role is Role.BED_MANAGER
     assert MATRIX[Role.WARD_NURSE][Permission.BEDS_READ] is Reach.OWN_WARDS

@@ -101,6 +101,8 @@ class PaperAccount:
     def _charge(self, fen: int) -> Any:
         if not domain.takes_charges(self.state):
             return domain.NotOpen(self.state)
+        if not domain.fits(self.account().receivable_fen, fen):
+            return domain.TooMuch()
         posting = Posting(new_id(), "charge", LedgerAccount.RECEIVABLE, LedgerAccount.REVENUE, fen)
         self._write(posting)
         return posting
@@ -157,7 +159,13 @@ class PaperAccount:
     def _write(self, posting: Posting, settlement: UUID | None = None) -> None:
         self.entries.append(
             PaperEntry(
-                posting.entry_id, posting.kind, posting.fen, posting.debit, posting.credit, settlement, posting.deposit_id
+                posting.entry_id,
+                posting.kind,
+                posting.fen,
+                posting.debit,
+                posting.credit,
+                settlement,
+                posting.deposit_id,
             )
         )
 

@@ -22,6 +22,7 @@ from services.billing.domain import (
     QuoteOutdated,
     Reversal,
     Settlement,
+    TooMuch,
 )
 from tests.unit.billing.paper_ledger import PaperAccount, amounts, steps
 
@@ -126,6 +127,13 @@ def test_only_an_open_account_takes_charges_deposits_and_settlements(state):
     assert domain.reverse_charge(account, Entry(uuid4(), "charge", 5, reversed=False)) == NotOpen(state)
 
 
+def test_an_account_takes_no_more_than_one_entry_can_settle():
+    full = an_account(deposits_fen=10_000_000_000_000)
+    assert domain.deposit(full, uuid4(), amount_fen=1, method="cash") == TooMuch()
+    assert domain.fits(9_999_999_999_999, 1)
+    assert not domain.fits(10_000_000_000_000, 1)
+
+
 def test_v8_nothing_is_reversed_twice():
     account = an_account(receivable_fen=5, deposits_fen=5)
     assert domain.reverse_charge(account, Entry(uuid4(), "charge", 5, reversed=True)) == AlreadyReversed()
@@ -177,7 +185,7 @@ def test_any_sequence_of_steps_conserves_every_fen(sequence):
         before = paper.account()
         decision = paper.do(step)
         paper.check()
-        if isinstance(decision, NotOpen | QuoteOutdated | NoSuchEntry | AlreadyReversed | NotSettled):
+        if isinstance(decision, NotOpen | QuoteOutdated | NoSuchEntry | AlreadyReversed | NotSettled | TooMuch):
             assert paper.account() == before, "a refusal changes nothing"
 
 

@@ -16,23 +16,16 @@ from shared.telemetry.names import METRICS
 
 
 def an_envelope(traceparent: str | None = None) -> Envelope:
-    now = datetime.now(UTC)
-    return Envelope(
-        event_id=uuid4(),
-        ce_type="wardstream.beds.BedAssigned.v1",
-        topic="beds.allocations.v1",
-        partition=3,
-        offset=7,
-        aggregate_id="a",
-        version=1,
-        occurred_at=now,
-        recorded_at=now,
-        correlation_id=uuid4(),
-        causation_id=None,
-        actor=None,
-        source="live",
-        traceparent=traceparent,
-    )
+    headers = [
+        ("ce_id", str(uuid4()).encode()),
+        ("ce_type", b"wardstream.beds.BedAssigned.v1"),
+        ("ce_subject", b"a"),
+        ("ce_aggregateversion", b"1"),
+        ("ce_time", datetime.now(UTC).isoformat().encode()),
+    ]
+    if traceparent is not None:
+        headers.append(("traceparent", traceparent.encode()))
+    return Envelope("beds.allocations.v1", 3, 7, headers)
 
 
 def sample(text: str, start: str) -> float:
