@@ -209,15 +209,14 @@ async def every_event_has_a_cause(at: Look) -> Seen:
     return Seen(await _counted(at, _EVENTS_HELD), await at.texts(query, alone))
 
 
-_ANSWERED = """
-SELECT nullif(split_part(response, E'\\n', 2), '')::jsonb ->> $1 AS id, created_at FROM {s}.idem WHERE status < 300
+_ANSWERS = """
+SELECT count(nullif(split_part(response, E'\\n', 2), '')::jsonb ->> $1) FROM {s}.idem WHERE status < 300
 """
-_ANSWERS = "SELECT count(id) FROM (" + _ANSWERED + ") a"
-_WITHOUT_EFFECT = (
-    "SELECT format('{s} answered with {table} %s, which is not there', id) FROM ("
-    + _ANSWERED
-    + ") a WHERE id IS NOT NULL AND NOT EXISTS (SELECT FROM {s}.{table} t WHERE t.{column}::text = a.id)"
-)
+_WITHOUT_EFFECT = """
+SELECT format('{s} answered with {table} %s, which is not there', id)
+FROM (SELECT nullif(split_part(response, E'\\n', 2), '')::jsonb ->> $1 AS id FROM {s}.idem WHERE status < 300) a
+WHERE id IS NOT NULL AND NOT EXISTS (SELECT FROM {s}.{table} t WHERE t.{column}::text = a.id)
+"""
 
 
 async def every_answered_command_has_its_effect(at: Look) -> Seen:

@@ -104,6 +104,7 @@ SELECT format('{kind} %s is %s, the last that was said of it is %s', coalesce(t.
 FROM {s}.{table} t FULL JOIN last_fact f ON f.aggregate_id = t.{id}::text
 WHERE NOT coalesce(f.fact || '>' || t.state = ANY($2), false)
 """
+_THINGS = "SELECT count(*) FROM {s}.{table}"
 _SAID: tuple[tuple[str, str, str, str, dict[str, tuple[str, ...]]], ...] = (
     (
         "admission",
@@ -163,7 +164,7 @@ async def states_follow_from_what_was_said(at: Look) -> Seen:
             continue
         names = {"s": schema(service), "kind": kind, "table": table, "id": key}
         pairs = [f"{fact}>{state}" for fact, states in facts.items() for state in states]
-        examined += await at.count("SELECT count(*) FROM {s}.{table}".format(**names))
+        examined += await at.count(_THINGS.format(**names))
         wrong += await at.texts(_STATES.format(**names), list(facts), pairs)
     return Seen(examined, wrong)
 

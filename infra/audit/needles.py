@@ -1,6 +1,6 @@
-"""Finds any of many exact texts in any amount of bytes, with the standard library alone.
+r"""Finds any of many exact texts in any amount of bytes, with the standard library alone.
 
-Each text is looked for as UTF-8, as JSON escapes (`\\u5f20`) and percent-encoded. Its hooks are short pieces of it; a set
+Each text is looked for as UTF-8, as JSON escapes (`\u5f20`) and percent-encoded. Its hooks are short pieces of it; a set
 intersection over `memoryview.cast` compares the machine words of a chunk with all hooks in the interpreter's own C loops. A long
 text has a hook for each way it can lie across the words, so one pass over the chunk finds it; a short one needs more passes.
 Only where a hook is met the text itself is compared. So the cost does not grow with the number of texts.
@@ -10,12 +10,14 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 from urllib.parse import quote, quote_plus
 
 DIGITS_MIN = 7
 LETTERS_MIN = 4
 OTHERS_MIN = 2
-_WORDS = (("Q", 8), ("I", 4))
+_Kind = Literal["Q", "I"]
+_WORDS: tuple[tuple[_Kind, int], ...] = (("Q", 8), ("I", 4))
 _WORD = frozenset(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 
 
@@ -109,7 +111,7 @@ class Haystack:
 class _Net:
     """The texts that are found with the same words of a chunk: `ways` hooks each, so every `ways`-th alignment is enough."""
 
-    def __init__(self, gate: Callable[[bytes], bool], kind: str, length: int, ways: int) -> None:
+    def __init__(self, gate: Callable[[bytes], bool], kind: _Kind, length: int, ways: int) -> None:
         self._gate = gate
         self._kind = kind
         self._length = length

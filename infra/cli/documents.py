@@ -3,6 +3,7 @@
 import asyncio
 import json
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,8 +33,8 @@ def openapi_of(service: str) -> dict[str, Any]:
     from shared.messaging.memory import MemoryBroker
     from shared.service import Runtime, create_app
 
-    async def made() -> dict[str, Any]:
-        spec, settings, broker = spec_of(service), settings_of(service), MemoryBroker()
+    async def made(scratch: Path) -> dict[str, Any]:
+        spec, settings, broker = spec_of(service, scratch), settings_of(service, scratch), MemoryBroker()
         database = Database(asyncpg.create_pool(settings.database_url), Clock())
         verifier = TokenVerifier("")
         runtime = Runtime(
@@ -46,7 +47,8 @@ def openapi_of(service: str) -> dict[str, Any]:
         )
         return create_app(spec, lambda: runtime, verifier, run=False).openapi()
 
-    return asyncio.run(made())
+    with tempfile.TemporaryDirectory() as scratch:
+        return asyncio.run(made(Path(scratch)))
 
 
 def _print(document: dict[str, Any], *, as_json: bool) -> None:

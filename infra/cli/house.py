@@ -1,7 +1,9 @@
 """The house as the code says it is: which service reads which events, and the pictures and tables of README.md made from that."""
 
+import os
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -17,26 +19,27 @@ VIEWER = "insight"
 """Reads every topic for views that can be thrown away (Faust); the arrows of facts leave it out."""
 
 
-def settings_of(service: str) -> ServiceSettings:
-    """Return the settings a service has by default; its addresses lead nowhere."""
+def settings_of(service: str, scratch: Path = Path(os.devnull)) -> ServiceSettings:
+    """Return the settings a service has by default; its addresses lead nowhere, what it makes goes into `scratch`."""
     made: ServiceSettings = import_module(f"services.{service}.settings").Settings(
-        database_url="postgresql://127.0.0.1:1/none", signing_key_file=Path("none")
+        database_url="postgresql://127.0.0.1:1/none", signing_key_file=scratch / "signing-keys.json"
     )
     return made
 
 
-def spec_of(service: str) -> ServiceSpec:
+def spec_of(service: str, scratch: Path = Path(os.devnull)) -> ServiceSpec:
     """Return a service as its `main.py` composes it, with default settings; nothing is started."""
     module = import_module(f"services.{service}.main")
     for name in ("SPEC", "spec", "spec_of"):
         found = getattr(module, name, None)
         if found is not None:
-            made: ServiceSpec = found if isinstance(found, ServiceSpec) else found(settings_of(service))
+            made: ServiceSpec = found if isinstance(found, ServiceSpec) else found(settings_of(service, scratch))
             return made
     raise LookupError(f"services/{service}/main.py composes no service.")
 
 
-def readers() -> dict[str, tuple[type[Event], ...]]:
+@cache
+def readers() -> Mapping[str, tuple[type[Event], ...]]:
     """Return which events each service subscribes to, in the order of the registry."""
     order = {event: number for number, event in enumerate(EVENTS.values())}
     read = {

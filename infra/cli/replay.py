@@ -244,6 +244,7 @@ def play(stack: Stack, reading: "Reading", *, limit: int | None, in_flight: int)
 
     from infra.cli.audit import run_audit
     from infra.journeys.client import Unreachable
+    from shared.messaging.broker import BrokerUnavailable
 
     began = time.monotonic()
     try:
@@ -254,7 +255,7 @@ def play(stack: Stack, reading: "Reading", *, limit: int | None, in_flight: int)
     except KeyboardInterrupt:
         words.print("Stopped. What was acknowledged stays; the same command goes on from there.")
         raise typer.Exit(EXIT_INTERRUPTED) from None
-    except Unreachable as lost:
+    except (Unreachable, BrokerUnavailable) as lost:
         raise StackError(f"{lost} The same command goes on from there; see wardstream status.") from None
     seconds = time.monotonic() - began
     words.print("Auditing …")
@@ -267,8 +268,9 @@ async def _play(
     from infra.journeys.catalogue import read_rules
     from infra.journeys.client import Client, Login, Unreachable
     from infra.journeys.player import Player, play_all
-    from infra.journeys.quiet import appended, until_quiet
+    from infra.journeys.quiet import count_events, until_quiet
     from infra.kafka.topics import end_offsets
+    from shared.messaging.reading import KafkaReader
 
     async def ends() -> "Ends":
         return await end_offsets(stack.kafka_bootstrap)
@@ -294,10 +296,11 @@ async def _play(
                 raise _first_of(lost) from None
         words.print("Waiting until everything is applied …")
         found, after = await until_quiet(watcher, ends)
+        events = await count_events(KafkaReader(stack.kafka_bootstrap, "wardstream-replay"), before, after)
     finally:
         await watcher.close()
         await staff.close()
-    return played, at_first.parked, found, appended(before, after)
+    return played, at_first.parked, found, events
 
 
 def _first_of(group: BaseExceptionGroup[Any]) -> BaseException:

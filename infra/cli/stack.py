@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from infra.cli.answers import EXIT_WRONG, AsJson, answer, home_of, table, words
+from infra.cli.answers import EXIT_WRONG, AsJson, BadInput, answer, home_of, table, words
+from infra.local.services import SERVICES
 from infra.local.stack import Process, Stack, Status
 
 
@@ -65,6 +66,9 @@ def up(
     Without --detach it stays until Ctrl-C, which stops everything. A stack that already runs is left as it is.
     """
     embedded = Stack(home_of(context))
+    unknown = set(only or ()) - set(SERVICES)
+    if unknown:
+        raise BadInput(f"There is no service {', '.join(sorted(unknown))}; there are {', '.join(SERVICES)}.")
 
     def told(found: Status) -> None:
         answer(found.as_json(), as_json=as_json, show=lambda console: _show(found, console))

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from infra.journeys.client import Client
 from shared.contracts.registry import EVENT_TOPICS, SERVICES_WITH_EVENTS
+from shared.messaging.broker import BEACON_TYPE, TopicPartition
+from shared.messaging.reading import Extent, TopicReader
 
 LOOK_SECONDS = 0.1
 STILL_SECONDS_MAX = 60.0
@@ -49,7 +51,7 @@ async def until_quiet(client: Client, ends: Callable[[], Awaitable[Ends]]) -> tu
             before = await ends()
             found = await standing(client)
             after = await ends()
-            if found.quiet and before == after:
+            if found.quiet and before == after and after.keys() >= EVENT_TOPICS.keys():
                 return found, after
         if found != last:
             last, moved_at = found, loop.time()
@@ -58,11 +60,20 @@ async def until_quiet(client: Client, ends: Callable[[], Awaitable[Ends]]) -> tu
         await asyncio.sleep(LOOK_SECONDS)
 
 
-def appended(before: Ends, after: Ends) -> dict[str, int]:
-    """Return how many events each topic got between two looks."""
-    return {
-        topic: sum(
-            offset - before.get(topic, {}).get(partition, 0) for partition, offset in after.get(topic, {}).items()
-        )
+async def count_events(reader: TopicReader, before: Ends, after: Ends) -> dict[str, int]:
+    """Return how many events each topic got between two looks; the relays' beacons are none (R11).
+
+    Raises:
+        BrokerUnavailable: Kafka does not answer.
+    """
+    extents = {
+        TopicPartition(topic, partition): Extent(before.get(topic, {}).get(partition, 0), offset)
         for topic in EVENT_TOPICS
+        for partition, offset in after.get(topic, {}).items()
     }
+    counts = dict.fromkeys(EVENT_TOPICS, 0)
+    beacon = ("ce_type", BEACON_TYPE.encode())
+    async for batch in reader.records(extents):
+        for record in batch:
+            counts[record.topic] += beacon not in record.headers
+    return counts

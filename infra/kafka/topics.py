@@ -84,14 +84,19 @@ async def create_topics(bootstrap: str, topics: Mapping[str, Topic], *, replicas
 
 async def end_offsets(bootstrap: str) -> dict[str, dict[int, int]]:
     """Return, for every topic that is not Kafka's own, the offset after the last record of each partition."""
+    admin = await _connected(bootstrap)
+    try:
+        partitions = [
+            aiokafka.TopicPartition(topic["topic"], partition["partition"])
+            for topic in await admin.describe_topics()
+            if not topic["is_internal"]
+            for partition in topic["partitions"]
+        ]
+    finally:
+        await admin.close()
     consumer = aiokafka.AIOKafkaConsumer(bootstrap_servers=bootstrap, client_id="wardstream-admin")
     await consumer.start()
     try:
-        partitions = [
-            aiokafka.TopicPartition(topic, partition)
-            for topic in await consumer.topics()
-            for partition in consumer.partitions_for_topic(topic) or ()
-        ]
         found = await consumer.end_offsets(partitions) if partitions else {}
     finally:
         await consumer.stop()

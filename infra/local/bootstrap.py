@@ -100,7 +100,12 @@ def install(lock: Path) -> None:
     run(PYTHON, "-m", "pip", "install", "--quiet", "--require-hashes", "-r", REQUIREMENTS / "uv.txt")
     env = uv_environment()
     uv = VENV / "bin" / "uv"
-    run(uv, "pip", "sync", "--quiet", "--python", PYTHON, "--require-hashes", lock, REQUIREMENTS / "uv.txt", env=env)
+    options = [
+        "--quiet",
+        "--compile-bytecode",
+        "--require-hashes",
+    ]  # compiled once, or every start of a service compiles
+    run(uv, "pip", "sync", *options, "--python", PYTHON, lock, REQUIREMENTS / "uv.txt", env=env)
     # uv brings its own build backend, so this needs no network and no unlocked package.
     run(uv, "pip", "install", "--quiet", "--python", PYTHON, "--no-deps", "--offline", "--editable", ROOT, env=env)
 

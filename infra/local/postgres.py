@@ -255,7 +255,7 @@ class ScratchPostgres:
 
 
 def wait_until_accepting(
-    name: str, process: subprocess.Popen[bytes], accepts: Callable[[], bool], log: Path, seconds: float = 60
+    name: str, process: subprocess.Popen[bytes], accepts: Callable[[], bool], log: Path, seconds: float = 120
 ) -> None:
     """Wait until a server that this thread started is ready.
 

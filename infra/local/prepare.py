@@ -6,12 +6,14 @@ never runs old code after an upgrade. Everything here may be run again at any ti
 
 import asyncio
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import asyncpg
 
 from infra.kafka.topics import TopicsWrong, create_topics
+from infra.local import probes
 from infra.local.home import PROJECT_ROOT, Home, read_json
 from infra.local.postgres import ROLE_OF_ALL, dsn_of
 from infra.local.services import AUDIT_ROLE, DATABASE, SERVICES, app_role, owner_role, passwords
@@ -32,9 +34,14 @@ async def _create_role(conn: asyncpg.Connection, role: str, password: str) -> No
     await conn.execute(statement)
 
 
-async def create_database(port: int, secret: dict[str, str]) -> None:
-    """Create database, roles and schemas; each service's role can use its own schema and nothing else (S5)."""
-    conn = await asyncpg.connect(dsn_of(port, ROLE_OF_ALL, secret[ROLE_OF_ALL], "postgres"))
+async def create_database(address: Callable[[str, str], str], secret: Mapping[str, str]) -> None:
+    """Create database, roles and schemas; each service's role can use its own schema and nothing else (S5).
+
+    Args:
+        address: role and database -> where to connect.
+        secret: role -> its password.
+    """
+    conn = await asyncpg.connect(address(ROLE_OF_ALL, "postgres"))
     try:
         for role in (AUDIT_ROLE, *(kind(service) for service in SERVICES for kind in (app_role, owner_role))):
             await _create_role(conn, role, secret[role])
@@ -43,7 +50,7 @@ async def create_database(port: int, secret: dict[str, str]) -> None:
             await conn.execute(f"CREATE DATABASE {_word(DATABASE)}")
     finally:
         await conn.close()
-    conn = await asyncpg.connect(dsn_of(port, ROLE_OF_ALL, secret[ROLE_OF_ALL], DATABASE))
+    conn = await asyncpg.connect(address(ROLE_OF_ALL, DATABASE))
     try:
         async with conn.transaction():
             await conn.execute(f"REVOKE ALL ON DATABASE {_word(DATABASE)} FROM PUBLIC")
@@ -62,21 +69,30 @@ async def create_database(port: int, secret: dict[str, str]) -> None:
         await conn.close()
 
 
+def _wait_for_kafka(port: int) -> None:
+    """Wait until the broker, which starts at the same time, answers; the supervisor ends us when it cannot start."""
+    while not probes.kafka_accepts(port):
+        time.sleep(0.1)
+
+
 async def _prepare(home: Home, services: Sequence[str]) -> None:
     from shared.contracts.registry import TOPICS
     from shared.db import migrate
 
     ports = read_json(home.state_file)["ports"]
     secret = passwords(home)
-    await create_database(ports["postgres"], secret)
+
+    def address(role: str, database: str) -> str:
+        return dsn_of(ports["postgres"], role, secret[role], database)
+
+    await create_database(address, secret)
     for service in services:
         if not (PROJECT_ROOT / "services" / service / "migrations").is_dir():
             continue
         owner = owner_role(service)
-        done = await migrate(
-            dsn_of(ports["postgres"], owner, secret[owner], DATABASE), service, app_role=app_role(service)
-        )
+        done = await migrate(address(owner, DATABASE), service, app_role=app_role(service))
         sys.stderr.write(f"{service}: {len(done)} migrations applied\n")
+    await asyncio.to_thread(_wait_for_kafka, ports["kafka"])
     created = await create_topics(f"127.0.0.1:{ports['kafka']}", TOPICS)
     sys.stderr.write(f"{len(created)} topics created, {len(TOPICS)} as the contracts say\n")
 

@@ -14,7 +14,13 @@ DATABASE = "wardstream"
 AUDIT_ROLE = "ws_audit"
 """May read every schema and write none; for `wardstream audit` and its like."""
 
-_NOT_INHERITED = ("WARDSTREAM_HOME", "WARDSTREAM_FAULT_POINT", "WARDSTREAM_MIGRATE_URL", "WARDSTREAM_APP_ROLE")
+_NOT_INHERITED = (
+    "PYTHONDONTWRITEBYTECODE",  # or every start compiles the project anew
+    "WARDSTREAM_APP_ROLE",
+    "WARDSTREAM_FAULT_POINT",
+    "WARDSTREAM_HOME",
+    "WARDSTREAM_MIGRATE_URL",
+)
 
 
 def app_role(service: str) -> str:

@@ -154,6 +154,8 @@ async def post_charge(
             return TooMuch()
         case "none":
             return NoAccount()
+        case "posted":
+            pass
     assert row.account_id is not None
     assert row.patient_tok is not None
     assert row.charged_fen is not None

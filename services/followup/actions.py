@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from services.followup import domain, store
-from services.followup.domain import Archive, Moment, Outcome, Plan, Policy, Refusal, Reviewed, Stay
+from services.followup.domain import Archive, Moment, Outcome, Plan, PlanState, Policy, Refusal, Reviewed, Stay
 from services.followup.settings import Rules
 from shared.contracts.followup import (
     FollowUpPlanActivated,
@@ -158,6 +158,8 @@ def _open_plan(tx: Transaction, stay: Stay, archive: Archive, left: Left, moment
         for task in plan.tasks
     )
     _announce(tx, FollowUpTasksCreated(plan_id=plan.plan_id, encounter_id=plan.encounter_id, tasks=tasks))
+    if domain.standing(plan, archive, policy).state is PlanState.ACTIVE:
+        return plan
     reviewed = domain.review(plan, archive, policy, moment)
     _announce_review(tx, reviewed)
     return reviewed.plan

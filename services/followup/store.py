@@ -101,7 +101,6 @@ def _task_row(plan: Plan, task: Task) -> dict[str, Any]:
     return {
         "task_id": task.task_id,
         "plan_id": plan.plan_id,
-        "encounter_id": plan.encounter_id,
         "item": task.item,
         "executor": task.executor,
         "place": task.place,
@@ -188,7 +187,7 @@ async def list_open_tasks(
 ) -> list[Any]:
     """Return open tasks whose window opens before then, overdue ones first; `places` None means all."""
     rows: list[Any] = await tx.conn.fetch(
-        "SELECT t.task_id, t.plan_id, t.encounter_id, p.patient_tok, t.item, t.executor, t.method, t.due_from_at, t.due_to_at,"
+        "SELECT t.task_id, t.plan_id, p.encounter_id, p.patient_tok, t.item, t.executor, t.method, t.due_from_at, t.due_to_at,"
         " t.state, t.escalated_to FROM task t JOIN plan p USING (plan_id)"
         " WHERE t.state IN ('requested', 'missed') AND t.due_from_at < $1 AND ($2::text[] IS NULL OR t.place = ANY($2))"
         " AND ($3::timestamptz IS NULL OR (t.due_to_at, t.task_id) > ($3, $4::uuid))"
@@ -218,8 +217,8 @@ async def mark_missed(tx: Transaction, plan_ids: Sequence[UUID], *, before: date
     rows: list[Any] = await tx.conn.fetch(
         "WITH missed AS (UPDATE task SET state = 'missed', missed_at = $3, escalated_to = 'hospital_nurse',"
         " executor = 'hospital_nurse', place = NULL WHERE plan_id = ANY($1) AND state = 'requested' AND due_to_at < $2"
-        " RETURNING task_id, plan_id, encounter_id, due_to_at)"
-        " SELECT task_id, plan_id, encounter_id FROM missed ORDER BY plan_id, due_to_at, task_id",
+        " RETURNING task_id, plan_id, due_to_at)"
+        " SELECT task_id, plan_id, encounter_id FROM missed JOIN plan USING (plan_id) ORDER BY plan_id, due_to_at, task_id",
         plan_ids,
         before,
         tx.now,

@@ -5,10 +5,8 @@ record out of line, a crash or a standstill ends the process, which builds the v
 """
 
 import asyncio
-import tempfile
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from uuid import UUID, uuid4
 
 import faust
@@ -41,6 +39,13 @@ _unreadable = telemetry.number("flow_view_unreadable_total")
 
 class StreamStopped(Exception):
     """The stream ended or stands still; a fresh process builds the views anew."""
+
+
+class _InMemory(faust.App):
+    """A Faust app that leaves nothing on the disk."""
+
+    def _create_directories(self) -> None:
+        """Make none; the store is in memory."""
 
 
 class ViewTable(faust.Table[str, dict[str, int]]):
@@ -100,18 +105,17 @@ class LiveViews:
         """
         await self._wait_for_broker()
         await self._index.start(db, self._board.ends)
-        with tempfile.TemporaryDirectory(prefix="wardstream-insight-") as folder:
-            app = self._app(db, Path(folder))
-            indexing = asyncio.create_task(self._index.run(db))
-            try:
-                async with faust_app_running(app, stop_timeout=STOP_SECONDS_MAX):
-                    self.running = True
-                    self._progressed_at = time.monotonic()
-                    log.info("views_running", topic="all", seconds=round(time.process_time(), 1))
-                    await self._watch(app, indexing)
-            finally:
-                self.running = False
-                indexing.cancel()
+        app = self._app(db)
+        indexing = asyncio.create_task(self._index.run(db))
+        try:
+            async with faust_app_running(app, stop_timeout=STOP_SECONDS_MAX):
+                self.running = True
+                self._progressed_at = time.monotonic()
+                log.info("views_running", records=self.behind())
+                await self._watch(app, indexing)
+        finally:
+            self.running = False
+            indexing.cancel()
 
     async def _wait_for_broker(self) -> None:
         wait_seconds = 0.2
@@ -155,12 +159,11 @@ class LiveViews:
         if any(self._board.ends.get(place, 0) < offset for place, offset in applied.items()):
             raise StreamStopped("The broker lost records; the views are built anew.")
 
-    def _app(self, db: Database, folder: Path) -> faust.App:
-        app = faust.App(
+    def _app(self, db: Database) -> faust.App:
+        app = _InMemory(
             f"insight-{uuid4().hex[:12]}",  # a new group at each start: it begins at the beginning
             broker=f"kafka://{self._settings.kafka_bootstrap.replace(',', ';')}",
             store="memory://",
-            datadir=folder,
             autodiscover=False,
             web_enabled=False,  # Faust would serve the tables on 0.0.0.0
             topic_allow_declare=False,

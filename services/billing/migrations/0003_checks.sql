@@ -33,6 +33,9 @@ LANGUAGE sql STABLE AS $$
 UNION ALL
     SELECT 'I4', 'ledger', format('all lines together sum to %s fen', sum(fen)) FROM line HAVING sum(fen) <> 0
 UNION ALL
+    SELECT 'I4', 'entry ' || line.entry_id, 'has lines, but is not there'
+    FROM line LEFT JOIN entry e ON e.id = line.entry_id WHERE e.id IS NULL
+UNION ALL
     SELECT 'I4', 'entry ' || line.entry_id, format('a line on %s, which is not in the chart of accounts', line.ledger_account_id)
     FROM line LEFT JOIN ledger_account l ON l.id = line.ledger_account_id WHERE l.id IS NULL
 UNION ALL

@@ -1,7 +1,8 @@
 """Accounts, charges, deposits and settlements on a real ledger; V numbers are the complaints of users of other systems."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -17,6 +18,7 @@ from services.billing.domain import (
 from shared.contracts.admission import AdmissionCancelled, PatientAdmitted
 from shared.contracts.beds import BedOccupied
 from shared.contracts.daysurgery import DaySurgeryArrived
+from shared.contracts.envelope import Event
 from shared.errors import Refused
 from tests.integration.billing.conftest import Desk
 
@@ -24,7 +26,7 @@ pytestmark = pytest.mark.asyncio
 AT = datetime(2026, 3, 1, 8, 0, tzinfo=UTC)
 
 
-def admitted(stay, patient):
+def admitted(stay: UUID, patient: UUID) -> PatientAdmitted:
     return PatientAdmitted(
         encounter_id=stay,
         patient_tok=patient,
@@ -36,13 +38,13 @@ def admitted(stay, patient):
     )
 
 
-def arrived(stay, patient):
+def arrived(stay: UUID, patient: UUID) -> DaySurgeryArrived:
     return DaySurgeryArrived(
         case_id=uuid4(), encounter_id=stay, patient_tok=patient, payer_kind="basic_insurance", arrived_at=AT
     )
 
 
-def cancelled(stay, patient):
+def cancelled(stay: UUID, patient: UUID) -> AdmissionCancelled:
     return AdmissionCancelled(encounter_id=stay, patient_tok=patient, reason="wrong_patient", cancelled_at=AT)
 
 
@@ -115,7 +117,8 @@ async def test_an_admission_opens_one_account_however_often_it_is_told(desk: Des
 
 async def test_arrival_and_conversion_in_either_order_leave_the_same_account(desk: Desk):
     seen = []
-    for first, second in ((arrived, admitted), (admitted, arrived)):
+    orders: tuple[tuple[Callable[[UUID, UUID], Event], ...], ...] = ((arrived, admitted), (admitted, arrived))
+    for first, second in orders:
         stay, patient = uuid4(), uuid4()
         await desk.tell(first(stay, patient))
         await desk.tell(second(stay, patient))
@@ -169,7 +172,7 @@ async def test_v9_the_balance_law_holds_after_each_step_and_each_step_has_an_inv
     await desk.deposit(stay, 100_00, "wechat")
     await desk.charge(stay, 30_00)
 
-    async def now():
+    async def now() -> tuple[object, object]:
         assert await desk.violations() == []
         return await desk.account(stay), await desk.balances()
 

@@ -2,6 +2,7 @@
 
 import os
 import random
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -23,7 +24,7 @@ class Twin:
         self.desk, self.stay, self.paper = desk, stay, PaperAccount()
         self.real: dict[UUID, UUID] = {}
 
-    async def do(self, step):
+    async def do(self, step: tuple[Any, ...]) -> None:
         verb, *rest = step
         original = (
             self.paper.nth({"reverse": "charge", "refund": "deposit"}.get(verb, "charge"), rest[0]) if rest else None
@@ -42,7 +43,7 @@ class Twin:
             self.real[decided.entry_id] = done.entry_id
 
     @staticmethod
-    def compare(verb, decided, done):
+    def compare(verb: str, decided: Any, done: Any) -> None:
         """Both did it with the same amounts, or both refused for the same reason."""
         if verb == "void" and decided == domain.NotOpen("voided"):
             assert done == "kept"
@@ -58,7 +59,7 @@ class Twin:
         else:
             assert done == decided
 
-    async def check(self, before: dict[str, int]):
+    async def check(self, before: dict[str, int]) -> None:
         """The account, and what this account added to the hospital's balances, are the same on both sides."""
         mine = self.paper.account()
         assert await self.desk.account(self.stay) == (mine.state, mine.receivable_fen, mine.deposits_fen)

@@ -4,6 +4,8 @@ import asyncio
 import functools
 import random
 from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -17,11 +19,14 @@ pytestmark = pytest.mark.asyncio
 HANDS = 64
 
 
-async def together(calls):
+Call = Callable[[], Awaitable[Any]]
+
+
+async def together(calls: Sequence[Call]) -> list[Any]:
     """Release all calls at once."""
     gate = asyncio.Event()
 
-    async def one(call):
+    async def one(call: Call) -> Any:
         await gate.wait()
         return await call()
 
@@ -31,7 +36,7 @@ async def together(calls):
     return await asyncio.gather(*waiting)
 
 
-def kinds(outcomes) -> dict[str, int]:
+def kinds(outcomes: Sequence[object]) -> dict[str, int]:
     return dict(Counter(type(outcome).__name__ for outcome in outcomes))
 
 

@@ -89,7 +89,7 @@ class PaperAccount:
         """Do one step as the domain decides it and return the decision."""
         verb, *rest = step
         if verb == "settle":
-            return self._settle(*rest, payer_fen=payer_fen)
+            return self._settle(rest[0], rest[1], payer_fen)
         return getattr(self, f"_{verb}")(*rest)
 
     def _deposit(self, fen: int, method: Any) -> Any:
@@ -119,7 +119,7 @@ class PaperAccount:
             self._write_reversal(decided)
         return decided
 
-    def _settle(self, quote_off_by: int, method: Any, payer_fen: int = 0) -> Any:
+    def _settle(self, quote_off_by: int, method: Any, payer_fen: int) -> Any:
         account = self.account()
         decided = domain.settle(
             account,

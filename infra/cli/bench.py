@@ -1,0 +1,37 @@
+"""`wardstream bench NAME`: ours and the bare limit alternating in one run, on scratch servers, never on live data."""
+
+import asyncio
+import importlib
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from infra.cli.answers import AsJson, BadInput, answer, table
+
+NAMES = {
+    "journeys": ("infra.bench.journeys", "bench_journeys"),
+    "hop": ("infra.bench.hop", "bench_hop"),
+    "relay": ("infra.bench.delivery", "bench_relay"),
+    "consumer": ("infra.bench.delivery", "bench_consumer"),
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+
+    @app.command("bench", help=f"Measure beside the bare limit: {', '.join(NAMES)}.")
+    def bench(name: Annotated[str, typer.Argument(help="What to measure.")], as_json: AsJson = False) -> None:  # noqa: FBT002
+        if name not in NAMES:
+            raise BadInput(f"There is no bench of that name; there are: {', '.join(NAMES)}.")
+        module, function = NAMES[name]
+        measure: Callable[[], Awaitable[dict[str, Any]]] = getattr(importlib.import_module(module), function)
+        found = asyncio.run(measure())  # type: ignore[arg-type]
+
+        def show(console: Console) -> None:
+            rows = table("", ">ours", ">bare", ">ratio", "unit")
+            rows.add_row(name, f"{found['ours']:,.3f}", f"{found['bare']:,.3f}", f"{found['ratio']:.3f}", found["unit"])
+            console.print(rows)
+
+        answer(found, as_json=as_json, show=show)

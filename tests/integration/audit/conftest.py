@@ -1,0 +1,202 @@
+"""One hospital whose day is played once through its doors, and a fresh copy of its database for every test that breaks a rule."""
+
+import asyncio
+import copy
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import orjson
+import pytest
+import pytest_asyncio
+
+from infra.audit.run import audit
+from infra.audit.scene import Scene
+from shared.access import seal
+from shared.clock import FrozenClock
+from shared.messaging.memory import MemoryBroker
+from shared.messaging.reading import MemoryReader
+from tests.conftest import Databases, with_database
+from tests.support.hospital import Hospital, opened_hospital
+
+COLONOSCOPY = "73761001"
+NAME, PHONE, IDENTIFIER = "诸葛孔明亮", "13912345678", "330106196005041234"
+"""Of one patient of the played day; they must be nowhere but in admission's own tables."""
+
+
+@dataclass(frozen=True)
+class Played:
+    """The day as it ended."""
+
+    database: str
+    broker: MemoryBroker
+    inpatient: str
+    day_case: dict[str, Any]
+    waiting: str
+    here: str
+
+
+async def _play(hospital: Hospital) -> dict[str, Any]:
+    """Play stays that end well, stays that are undone, and stays that go on."""
+    clock = hospital.clock
+    assert isinstance(clock, FrozenClock)
+    body = {
+        "identifier": {"system": "idcard", "value": IDENTIFIER},
+        "name": NAME,
+        "phone": PHONE,
+        "sex": "male",
+        "birth_date": "1960-05-04",
+    }
+    known = str((await hospital.do("/admission/patients", body))["patient_tok"])
+    await hospital.ask("POST", f"/admission/patients/{known}/reveal", {"purpose": "call"})
+    inpatient = await hospital.admit(known)
+    await hospital.do(f"/billing/encounters/{inpatient}/deposits", {"amount_fen": 100_000, "method": "cash"})
+    charges = await hospital.charge(inpatient, 12_300, 4_500, 99)
+    await hospital.do(f"/billing/encounters/{inpatient}/charges/{charges[1]}/reversal", {"reason": "wrong_item"})
+    await _leave(hospital, inpatient)
+
+    undone = await hospital.admit()
+    refunded = await hospital.do(f"/billing/encounters/{undone}/deposits", {"amount_fen": 5_000, "method": "wechat"})
+    await hospital.do(f"/billing/encounters/{undone}/deposits/{refunded['entry_id']}/refund")
+    await hospital.charge(undone, 700)
+    await hospital.settle(undone)
+    await hospital.do(f"/admission/encounters/{undone}/discharge", {"disposition": "1"})
+    clock.at += timedelta(hours=1)
+    await hospital.do(f"/billing/encounters/{undone}/settlement-reopening", {"reason": "recalled"})
+    await hospital.do(f"/admission/encounters/{undone}/discharge-cancellation", {"reason": "recalled"})
+    clock.at += timedelta(hours=1)
+    await _leave(hospital, undone)
+
+    never = await hospital.admit()
+    await hospital.do(f"/admission/encounters/{never}/admission-cancellation", {"reason": "wrong_patient"})
+    gone = await hospital.request_stay(await hospital.register_patient())
+    await hospital.do(f"/admission/encounters/{gone}/cancellation", {"reason": "patient_wish"})
+    waiting = await hospital.request_stay(
+        await hospital.register_patient(), expected_admit_at=(clock.at + timedelta(days=9)).isoformat()
+    )
+    here = await hospital.admit()
+    await hospital.charge(here, 1_000)
+
+    day_case = await _day_case(hospital)
+    await hospital.do(f"/daysurgery/cases/{day_case['case_id']}/discharge", {"disposition": "1"})
+    await hospital.charge(day_case["encounter_id"], 65_432)
+    await hospital.settle(day_case["encounter_id"])
+    converted = await _day_case(hospital)
+    await hospital.do(f"/daysurgery/cases/{converted['case_id']}/conversion", {"specialty": "general"})
+    cancelled = await _booked(hospital)
+    await hospital.do(f"/daysurgery/cases/{cancelled['case_id']}/cancellation", {"by": "patient", "reason": "ill"})
+    await _booked(hospital)
+    return {"inpatient": inpatient, "day_case": day_case, "waiting": waiting, "here": here}
+
+
+async def _leave(hospital: Hospital, encounter: str) -> None:
+    bed = await hospital.bed_of(encounter)
+    await hospital.settle(encounter)
+    await hospital.do(f"/admission/encounters/{encounter}/discharge", {"disposition": "1"})
+    await hospital.do(f"/beds/beds/{bed['bed_id']}/cleaning-done")
+
+
+async def _booked(hospital: Hospital) -> dict[str, Any]:
+    body = {"patient_tok": await hospital.register_patient(), "procedure": COLONOSCOPY, "payer_kind": "self_pay"}
+    case = await hospital.do("/daysurgery/cases", body)
+    now = hospital.clock.stamp(datetime.now(UTC))
+    slot = {"starts_at": now.isoformat(), "ends_at": (now + timedelta(hours=6)).isoformat()}
+    await hospital.do(f"/daysurgery/cases/{case['case_id']}/booking", slot)
+    return case
+
+
+async def _day_case(hospital: Hospital) -> dict[str, Any]:
+    case = await _booked(hospital)
+    for step in ("arrival", "operation-start", "operation-end"):
+        await hospital.do(f"/daysurgery/cases/{case['case_id']}/{step}")
+    return case
+
+
+async def _played(databases: Databases) -> Played:
+    async with opened_hospital(databases) as hospital:
+        facts = await _play(hospital)
+        for runtime in hospital.runtimes.values():
+            async with runtime.db.pool.acquire() as conn:
+                assert await seal.seal(conn) is not None
+                dsn = str(await conn.fetchval("SELECT current_database()"))
+        for runtime in hospital.runtimes.values():
+            runtime.db.pool.terminate()
+        await asyncio.sleep(0.2)
+        kept = f"played_{uuid4().hex[:12]}"
+        await databases._execute(f"CREATE DATABASE {kept} TEMPLATE {dsn}")
+        databases._made.append(kept)
+        return Played(kept, hospital.broker, **facts)
+
+
+@pytest.fixture(scope="session")
+def played(databases: Databases) -> Iterator[Played]:
+    """The played day; nobody changes it."""
+    yield asyncio.run(_played(databases))
+
+
+@dataclass
+class Evidence:
+    """A copy of the played hospital: its database, its broker, its logs; a test may tamper with each."""
+
+    played: Played
+    dsn: str
+    broker: MemoryBroker
+    logs: Path
+
+    async def tamper(self, *statements: str) -> None:
+        """Change rows as somebody who gets around every constraint, trigger and foreign key."""
+        conn = await asyncpg.connect(self.dsn)
+        try:
+            await conn.execute("SET session_replication_role = replica")
+            for statement in statements:
+                done = await conn.execute(statement)
+                assert done.split()[0] not in ("UPDATE", "DELETE", "INSERT") or not done.endswith(" 0"), f"{statement} changed nothing"
+        finally:
+            await conn.close()
+
+    async def value(self, query: str) -> Any:
+        """Look something up."""
+        conn = await asyncpg.connect(self.dsn)
+        try:
+            return await conn.fetchval(query)
+        finally:
+            await conn.close()
+
+    def log(self, service: str, **line: object) -> None:
+        """Write one log line of a service."""
+        with (self.logs / f"{service}.log").open("ab") as file:
+            file.write(orjson.dumps({"timestamp": "2030-01-01T00:00:00Z", "level": "info", **line}) + b"\n")
+
+    @property
+    def scene(self) -> Scene:
+        """What the audit is given."""
+        return Scene(dsn=self.dsn, topics=MemoryReader(self.broker), logs=self.logs)
+
+    async def audit(self, *only: str, **scene: Any) -> dict[str, Any]:
+        """Run the audit, or some checks of it, without waiting between looks."""
+        return await audit(replace(self.scene, **scene), only=only or None, waits_seconds=(0.0,))
+
+    async def look(self, id_: str, **scene: Any) -> dict[str, Any]:
+        """Run one check."""
+        (check,) = (await self.audit(id_, **scene))["checks"]
+        return check
+
+
+@pytest_asyncio.fixture
+async def evidence(databases: Databases, played: Played, tmp_path: Path) -> AsyncIterator[Evidence]:
+    """A copy of the played hospital that the test may tamper with."""
+    name = f"test_{uuid4().hex[:12]}"
+    await databases._execute(f"CREATE DATABASE {name} TEMPLATE {played.database}")
+    dsn = with_database(databases.admin_dsn, name)
+    broker = MemoryBroker()
+    broker.logs = {place: copy.copy(log) for place, log in played.broker.logs.items()}
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    found = Evidence(played, dsn, broker, logs)
+    found.log("beds", event="service_started")
+    yield found
+    await databases.drop(dsn)
