@@ -467,9 +467,8 @@ class Door:
         while True:
             try:
                 async with self._db.pool.acquire(timeout=10) as conn, conn.transaction():
-                    tx = Transaction(
-                        conn=conn, now=await conn.fetchval("SELECT clock_timestamp()"), actor=caller.actor.user_id
-                    )
+                    now = self._db.clock.stamp(await conn.fetchval("SELECT clock_timestamp()"))
+                    tx = Transaction(conn=conn, now=now, actor=caller.actor.user_id)
                     answered = await read(tx, caller)
                     if answered.audited:
                         tx.role = ",".join(sorted(role.value for role in caller.actor.roles))

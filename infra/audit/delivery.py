@@ -183,7 +183,8 @@ SELECT '{s}' AS service, event_id, type, causation_id, actor, xmin::text::bigint
 _CAUSES = """
 WITH event AS ({events}), written AS ({audits})
 SELECT CASE
-           WHEN e.causation_id IS NOT NULL AND c.event_id IS NULL THEN format('%s %s was caused by an event that does not exist', e.service, e.event_id)
+           WHEN e.causation_id IS NOT NULL AND c.event_id IS NULL
+           THEN format('%s %s was caused by an event that does not exist', e.service, e.event_id)
            WHEN e.causation_id = e.event_id THEN format('%s %s says it caused itself', e.service, e.event_id)
            WHEN e.actor IS NOT NULL THEN format('%s %s was commanded and no audit row says so', e.service, e.event_id)
            ELSE format('%s %s has no cause', e.service, e.event_id) END

@@ -41,6 +41,10 @@ SELECT EXISTS (SELECT FROM {s}.outbox WHERE causation_id IS NOT NULL OR actor IS
 """
 
 
+class NoSuchCheck(ValueError):
+    """Somebody asked for a check by an id that is none."""
+
+
 async def audit(
     scene: Scene,
     *,
@@ -54,12 +58,13 @@ async def audit(
     exception: nothing is wrong there, `empty` says that nothing was proved either.
 
     Raises:
-        ValueError: `only` names a check that does not exist.
+        NoSuchCheck: `only` names a check that does not exist.
         OSError, asyncpg.PostgresError: the database does not answer.
         BrokerUnavailable: the broker does not answer.
     """
     if only is not None and (unknown := set(only) - {check.id for check in CHECKS}):
-        raise ValueError(f"There is no check {', '.join(sorted(unknown))}.")
+        known = ", ".join(check.id for check in CHECKS)
+        raise NoSuchCheck(f"There is no check {', '.join(sorted(unknown))}; there are {known}.")
     wanted = [check for check in CHECKS if only is None or check.id in only]
     began = time.monotonic()
     extents = {} if scene.topics is None else await scene.topics.extents()

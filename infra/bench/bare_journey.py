@@ -32,7 +32,7 @@ ENCOUNTER, PATIENT, CLAIM, CLEANING, ACCOUNT, SETTLEMENT, PLAN = (
 
 def _announce(schema: str, aggregate: str, version: str, event: str) -> str:
     return (
-        f"INSERT INTO {schema}.outbox (event_id, aggregate_id, version, type, body, occurred_at, correlation_id)"  # noqa: S608
+        f"INSERT INTO {schema}.outbox (event_id, aggregate_id, version, type, body, occurred_at, correlation_id)"
         f" VALUES (uuidv7(), {aggregate}, {version}, 'wardstream.{schema}.{event}.v1', '{_BODY}', now(), {ENCOUNTER});"
     )
 
@@ -41,9 +41,9 @@ def _entry(number: int, kind: str, extra: str = "NULL, NULL, 'x'") -> list[str]:
     entry = _id(f"e{number}")
     debit, credit = (1, 10) if kind == "charge" else (20, 1)
     return [
-        "INSERT INTO billing.entry (id, account_id, kind, settlement_id, deposit_id, item, at)"  # noqa: S608
+        "INSERT INTO billing.entry (id, account_id, kind, settlement_id, deposit_id, item, at)"
         f" VALUES ({entry}, {ACCOUNT}, '{kind}', {extra}, now());",
-        f"INSERT INTO billing.line (entry_id, ledger_account_id, fen) VALUES ({entry}, {debit}, 100), ({entry}, {credit}, -100);",  # noqa: S608
+        f"INSERT INTO billing.line (entry_id, ledger_account_id, fen) VALUES ({entry}, {debit}, 100), ({entry}, {credit}, -100);",
     ]
 
 
@@ -52,10 +52,10 @@ def _commits() -> list[list[str]]:
     encounter = f"{ENCOUNTER}::text"
     account, plan = f"{ACCOUNT}::text", f"{PLAN}::text"
     bed = "(:client_id + 1)"
-    next_bed_version = f"(SELECT coalesce(max(version), 0) + 1 FROM beds.outbox WHERE aggregate_id = {bed}::text)"  # noqa: S608
+    next_bed_version = f"(SELECT coalesce(max(version), 0) + 1 FROM beds.outbox WHERE aggregate_id = {bed}::text)"
     charges = [
         [
-            f"UPDATE billing.account SET receivable_fen = receivable_fen + 100 WHERE id = {ACCOUNT};",  # noqa: S608
+            f"UPDATE billing.account SET receivable_fen = receivable_fen + 100 WHERE id = {ACCOUNT};",
             *_entry(number, "charge"),
             _announce("billing", account, str(number + 1), "ChargePosted"),
         ]
@@ -63,9 +63,9 @@ def _commits() -> list[list[str]]:
     ]
     return [
         [
-            "INSERT INTO admission.encounter (encounter_id, patient_tok, state, urgency, specialty, payer_kind, isolation,"  # noqa: S608
-            f" level_of_care, expected_stay_days, registered_at) VALUES ({ENCOUNTER}, (SELECT patient_tok FROM admission.patient"
-            " LIMIT 1), 'pre_admitted', 'elective', 'general', 'self_pay', 'none', 'normal', 7, now());",
+            "INSERT INTO admission.encounter (encounter_id, patient_tok, state, urgency, specialty, payer_kind, isolation,"
+            f" level_of_care, expected_stay_days, registered_at) VALUES ({ENCOUNTER}, lpad(:client_id::text, 32, '0')::uuid,"
+            " 'pre_admitted', 'elective', 'general', 'self_pay', 'none', 'normal', 7, now());",
             _announce("admission", encounter, "1", "PreAdmissionRegistered"),
             _announce("admission", encounter, "2", "BedRequested"),
         ],
@@ -78,29 +78,29 @@ def _commits() -> list[list[str]]:
         [
             "INSERT INTO beds.bed_claim (id, bed_id, encounter_id, patient_tok, during, state, hold_expires)"
             f" VALUES ({CLAIM}, {bed}, {ENCOUNTER}, {PATIENT}, tstzrange(clock_timestamp(), NULL), 'held', now() + interval '4 hours');",
-            f"UPDATE beds.bed SET commitment = 'held', encounter_id = {ENCOUNTER}, patient_sex = 'male' WHERE bed_id = {bed};",  # noqa: S608
-            f"UPDATE beds.bed_request SET state = 'assigned', bed_id = {bed}, claim_id = {CLAIM} WHERE encounter_id = {ENCOUNTER};",  # noqa: S608
+            f"UPDATE beds.bed SET commitment = 'held', encounter_id = {ENCOUNTER}, patient_sex = 'male' WHERE bed_id = {bed};",
+            f"UPDATE beds.bed_request SET state = 'assigned', bed_id = {bed}, claim_id = {CLAIM} WHERE encounter_id = {ENCOUNTER};",
             _announce("beds", encounter, "2", "BedAssigned"),
         ],
         [
-            f"UPDATE admission.encounter SET state = 'admitted', admitted_at = now() WHERE encounter_id = {ENCOUNTER};",  # noqa: S608
+            f"UPDATE admission.encounter SET state = 'admitted', admitted_at = now() WHERE encounter_id = {ENCOUNTER};",
             _announce("admission", encounter, "3", "PatientAdmitted"),
             _announce("admission", encounter, "4", "PaperworkCompleted"),
         ],
         [
-            f"UPDATE beds.bed_claim SET state = 'occupied', hold_expires = NULL WHERE id = {CLAIM};",  # noqa: S608
-            f"UPDATE beds.bed SET commitment = 'active', condition = 'O' WHERE bed_id = {bed};",  # noqa: S608
-            f"UPDATE beds.bed_request SET state = 'arrived' WHERE encounter_id = {ENCOUNTER};",  # noqa: S608
+            f"UPDATE beds.bed_claim SET state = 'occupied', hold_expires = NULL WHERE id = {CLAIM};",
+            f"UPDATE beds.bed SET commitment = 'active', condition = 'O' WHERE bed_id = {bed};",
+            f"UPDATE beds.bed_request SET state = 'arrived' WHERE encounter_id = {ENCOUNTER};",
             _announce("beds", encounter, "3", "BedOccupied"),
         ],
         [
-            "INSERT INTO billing.account (id, encounter_id, patient_tok, payer_kind)"  # noqa: S608
+            "INSERT INTO billing.account (id, encounter_id, patient_tok, payer_kind)"
             f" VALUES ({ACCOUNT}, {ENCOUNTER}, {PATIENT}, 'self_pay');",
             _announce("billing", account, "1", "AccountOpened"),
         ],
         *charges,
         [
-            f"UPDATE billing.account SET receivable_fen = 0, state = 'closed', settlements = 1 WHERE id = {ACCOUNT};",  # noqa: S608
+            f"UPDATE billing.account SET receivable_fen = 0, state = 'closed', settlements = 1 WHERE id = {ACCOUNT};",
             "INSERT INTO billing.settlement (id, account_id, number, charged_fen, deposits_fen, payer_fen, collected_fen, refunded_fen,"
             f" settled_at) VALUES ({SETTLEMENT}, {ACCOUNT}, 1, 500, 0, 0, 500, 0, now());",
             *_entry(6, "collected", f"{SETTLEMENT}, NULL, NULL"),
@@ -108,26 +108,25 @@ def _commits() -> list[list[str]]:
             _announce("billing", account, "8", "AccountClosed"),
         ],
         [
-            "UPDATE admission.encounter SET state = 'discharged', discharged_at = now(), disposition = '1'"  # noqa: S608
+            "UPDATE admission.encounter SET state = 'discharged', discharged_at = now(), disposition = '1'"
             f" WHERE encounter_id = {ENCOUNTER};",
             _announce("admission", encounter, "5", "DischargeOrdered"),
             _announce("admission", encounter, "6", "PatientDischarged"),
         ],
         [
-            "UPDATE beds.bed_claim SET state = 'closed', during = tstzrange(lower(during), clock_timestamp())"  # noqa: S608
+            "UPDATE beds.bed_claim SET state = 'closed', during = tstzrange(lower(during), clock_timestamp())"
             f" WHERE id = {CLAIM};",
-            f"INSERT INTO beds.bed_claim (id, bed_id, during, state) SELECT {CLEANING}, {bed}, tstzrange(upper(during), NULL), 'cleaning'"  # noqa: S608
+            f"INSERT INTO beds.bed_claim (id, bed_id, during, state) SELECT {CLEANING}, {bed}, tstzrange(upper(during), NULL), 'cleaning'"
             f" FROM beds.bed_claim WHERE id = {CLAIM};",
-            "UPDATE beds.bed SET commitment = 'free', condition = 'H', encounter_id = NULL, patient_sex = NULL"  # noqa: S608
+            "UPDATE beds.bed SET commitment = 'free', condition = 'H', encounter_id = NULL, patient_sex = NULL"
             f" WHERE bed_id = {bed};",
-            f"UPDATE beds.bed_request SET state = 'left' WHERE encounter_id = {ENCOUNTER};",  # noqa: S608
+            f"UPDATE beds.bed_request SET state = 'left' WHERE encounter_id = {ENCOUNTER};",
             _announce("beds", f"{bed}::text", next_bed_version, "BedVacated"),
             _announce("beds", f"{bed}::text", next_bed_version, "CleaningRequested"),
         ],
         [
-            "UPDATE beds.bed_claim SET during = tstzrange(lower(during), clock_timestamp())"  # noqa: S608
-            f" WHERE id = {CLEANING};",
-            f"UPDATE beds.bed SET condition = 'U', busy_until = now() WHERE bed_id = {bed};",  # noqa: S608
+            f"UPDATE beds.bed_claim SET during = tstzrange(lower(during), clock_timestamp()) WHERE id = {CLEANING};",
+            f"UPDATE beds.bed SET condition = 'U', busy_until = now() WHERE bed_id = {bed};",
             _announce("beds", f"{bed}::text", next_bed_version, "BedCleaned"),
             _announce("beds", f"{bed}::text", next_bed_version, "BedFreed"),
         ],
@@ -137,7 +136,7 @@ def _commits() -> list[list[str]]:
             "INSERT INTO followup.plan (plan_id, encounter_id, patient_tok, template, items, state, discharged_at, disposition)"
             f" VALUES ({PLAN}, {ENCOUNTER}, {PATIENT}, 'default', ARRAY['a', 'b', 'c'], 'active', now(), '1');",
             "INSERT INTO followup.task (task_id, plan_id, item, executor, method, opens_after_hours, closes_after_hours, due_from_at,"
-            f" due_to_at, state) SELECT uuidv7(), {PLAN}, item, 'hospital_nurse', 'phone', 1, 2, now(), now() + interval '1 day',"  # noqa: S608
+            f" due_to_at, state) SELECT uuidv7(), {PLAN}, item, 'hospital_nurse', 'phone', 1, 2, now(), now() + interval '1 day',"
             " 'requested' FROM unnest(ARRAY['a', 'b', 'c']) item;",
             _announce("followup", plan, "1", "FollowUpPlanActivated"),
             _announce("followup", plan, "2", "FollowUpTasksCreated"),

@@ -166,7 +166,7 @@ async def bench_consumer() -> dict[str, Any]:
                     seen += len(records)
             seconds = time.perf_counter() - started
             await consumer.stop()
-            return total / seconds
+            return float(total / seconds)
 
         async def ours() -> float:
             group = f"ours-{uuid4().hex}"

@@ -60,7 +60,7 @@ def machine() -> dict[str, Any]:
 
 def _others_cpu_percent() -> float:
     """Return how much of the machine somebody else uses right now (0-100 of all cores)."""
-    return psutil.cpu_percent(interval=1.0)
+    return float(psutil.cpu_percent(interval=1.0))
 
 
 Measure = Callable[[], Awaitable[float]]

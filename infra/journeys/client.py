@@ -147,14 +147,17 @@ class Client:
 
     Args:
         addresses: where each service is, such as `{"billing": "http://127.0.0.1:8083"}`; one address alone is a front door.
-        login: whose rights the requests have; without, nobody's.
+        login: whose rights the requests have; it logs in when needed.
+        token: a token that was given from elsewhere, instead of a login.
     """
 
-    def __init__(self, addresses: str | Mapping[str, str], login: Login | None = None) -> None:
+    def __init__(
+        self, addresses: str | Mapping[str, str], login: Login | None = None, *, token: str | None = None
+    ) -> None:
         self._addresses = addresses
         self._login = login
         self._idle: dict[tuple[str, int], list[_Connection]] = {}
-        self._token = ""
+        self._token = "" if token is None else _bearer(token)
         self._places: dict[str, tuple[str, int]] = {}
         self._renew_at = _NEVER
         self._renewing = asyncio.Lock()
@@ -209,7 +212,7 @@ class Client:
         while True:
             waits: float | None = None
             try:
-                token = "" if self._login is None else await self._current_token(self._login)
+                token = self._token if self._login is None else await self._current_token(self._login)
                 answer = await self._once(service, method, path, headers + token, body)
             except (OSError, TimeoutError) as error:
                 lost = f"does not answer ({type(error).__name__})"
@@ -258,7 +261,7 @@ class Client:
             raise ConnectionRefusedError("The access service is busy.")
         if answer.status >= 400:
             raise _declined(answer)
-        self._token = f"Authorization: Bearer {answer.body['token']}\r\n"
+        self._token = _bearer(answer.body["token"])
         self._renew_at = datetime.fromisoformat(answer.body["expires_at"]) - TOKEN_RENEWED_BEFORE
 
     # ---- one request -------------------------------------------------------------------------------------------------
@@ -291,6 +294,10 @@ class Client:
             parts = urlsplit(address)
             place = self._places[address] = (parts.hostname or "127.0.0.1", parts.port or 80)
         return place
+
+
+def _bearer(token: str) -> str:
+    return f"Authorization: Bearer {token}\r\n"
 
 
 def _declined(answer: Answer) -> Declined:

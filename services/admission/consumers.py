@@ -94,6 +94,7 @@ async def on_day_surgery_converted(tx: Transaction, event: DaySurgeryConverted, 
             specialty=event.specialty,
             payer_kind=event.payer_kind,
             bed_id=event.bed_id,
+            ward=event.ward,
         )
     outbox.append(
         tx,

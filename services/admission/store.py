@@ -224,8 +224,8 @@ async def insert_converted(tx: Transaction, encounter_id: UUID, case_id: UUID, p
     await tx.conn.execute(
         """
         WITH new AS (INSERT INTO encounter (encounter_id, patient_tok, state, urgency, specialty, payer_kind, isolation,
-                                            level_of_care, expected_stay_days, bed_id, registered_at, admitted_at)
-                     VALUES ($1, $3, 'admitted', 'urgent', $4, $5, 'none', 'normal', 2, $6, $7, $7))
+                                            level_of_care, expected_stay_days, bed_id, ward, registered_at, admitted_at)
+                     VALUES ($1, $3, 'admitted', 'urgent', $4, $5, 'none', 'normal', 2, $6, $7, $8, $8))
         INSERT INTO converted_case (encounter_id, case_id) VALUES ($1, $2)
         """,
         encounter_id,
@@ -234,5 +234,6 @@ async def insert_converted(tx: Transaction, encounter_id: UUID, case_id: UUID, p
         facts["specialty"],
         facts["payer_kind"],
         facts["bed_id"],
+        facts["ward"],
         tx.now,
     )

@@ -292,6 +292,7 @@ async def convert_to_inpatient(tx: Transaction, case: Case, *, specialty: str, p
             specialty=specialty,
             payer_kind=case.payer_kind,
             bed_id=converted.bed_id,
+            ward=converted.ward,
             converted_at=tx.now,
         ),
     )

@@ -86,4 +86,5 @@ class DaySurgeryConverted(CaseEvent):
     specialty: Code
     payer_kind: PayerKind
     bed_id: int
+    ward: Code | None = None
     converted_at: Instant

@@ -4,6 +4,7 @@ Third-party libraries log through the standard library. Of their lines only the 
 put into the template may quote anything.
 """
 
+import ast
 import logging
 import sys
 import threading
@@ -118,12 +119,16 @@ _PROCESSORS: tuple[Any, ...] = (
 
 @lru_cache(maxsize=512)
 def _is_written_there(template: str, file: str) -> bool:
-    """Say whether a log template stands in the source file that logged it, and so was not put together at run time."""
+    """Say whether a log template is a constant of the source file that logged it, and so was not put together at run time."""
     try:
         source = Path(file).read_text("utf-8", errors="replace")
     except OSError:
         return False
-    return repr(template)[1:-1] in source or template in source
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return False
+    return any(isinstance(node, ast.Constant) and node.value == template for node in ast.walk(tree))
 
 
 def safe_message(record: logging.LogRecord) -> str:

@@ -58,7 +58,7 @@ def deaf() -> Iterator[str]:
 
 def spans(count: int) -> list[ReadableSpan]:
     provider = make_tracer_provider("beds", ALWAYS_ON)
-    found = []
+    found: list[ReadableSpan] = []
     for _ in range(count):
         span = provider.get_tracer("wardstream").start_span("run keep_time")
         span.end()

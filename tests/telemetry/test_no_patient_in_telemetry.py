@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import sys
+import threading
 from uuid import uuid4
 
 import pytest
@@ -156,7 +157,7 @@ def lines(monkeypatch: pytest.MonkeyPatch):
     stream = io.TextIOWrapper(output, write_through=True)
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    hooks = sys.excepthook, logs.threading.excepthook
+    hooks = sys.excepthook, threading.excepthook
     monkeypatch.setattr(sys, "stdout", stream)
     levels = {name: logging.getLogger(name).level for name in logs._QUIET}
     telemetry.configure_logs("INFO")
@@ -166,7 +167,7 @@ def lines(monkeypatch: pytest.MonkeyPatch):
     for name, before in levels.items():
         logging.getLogger(name).setLevel(before)
     logging.captureWarnings(capture=False)
-    sys.excepthook, logs.threading.excepthook = hooks
+    sys.excepthook, threading.excepthook = hooks
     structlog.reset_defaults()
     stream.detach()
 
@@ -217,8 +218,13 @@ def test_libraries_may_say_their_fixed_sentences_and_numbers_only(lines: Lines):
     library.warning("Unable to reach node %s after %d tries", NAME, 3)
     library.warning(f"Bad value for {NAME}")
     library.error("Task failed", exc_info=ValueError(NAME))
+    library.error(
+        "The first half of a sentence; "  # a template written in two pieces is as fixed as one
+        "the second half"
+    )
     assert_clean(lines.text())
-    first, second, third = lines.all()
+    first, second, third, fourth = lines.all()
+    assert fourth["event"] == "The first half of a sentence; the second half"
     assert first["event"] == "Unable to reach node <str> after 3 tries"
     assert second["event"] == "library_message"
     assert "test_no_patient_in_telemetry.py" in str(second["at"])

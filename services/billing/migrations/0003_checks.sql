@@ -1,5 +1,8 @@
 -- What the nightly reconciliation and `wardstream audit` look at: every balance recomputed from the lines, account by account.
 
+-- The functions below look at this schema whatever the caller's search path says.
+SELECT set_config('search_path', format('%I, pg_temp', current_schema()), true);
+
 CREATE VIEW ledger_balance AS
 SELECT l.id, l.code, l.meaning, coalesce(sum(line.fen), 0)::bigint AS balance_fen, count(line.fen) AS lines
 FROM ledger_account l LEFT JOIN line ON line.ledger_account_id = l.id
@@ -26,7 +29,7 @@ FROM account a LEFT JOIN (
 COMMENT ON VIEW account_movement IS 'What moved on each account according to its lines, beside the balances its row keeps. A reversal counts against what it reverses.';
 
 CREATE FUNCTION ledger_violations() RETURNS TABLE (check_id text, object text, detail text)
-LANGUAGE sql STABLE AS $$
+LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     SELECT 'I4', 'entry ' || e.id, format('%s lines that sum to %s fen', count(line.fen), coalesce(sum(line.fen), 0))
     FROM entry e LEFT JOIN line ON line.entry_id = e.id
     GROUP BY e.id HAVING count(line.fen) < 2 OR sum(line.fen) <> 0
@@ -104,7 +107,7 @@ $$;
 COMMENT ON FUNCTION ledger_violations IS 'Every broken law of money, with its check (4-reliability I, 2-domain D, complaint V, rule R), the object and what is wrong. Empty when all is well.';
 
 CREATE FUNCTION ledger_examined() RETURNS TABLE (check_id text, name text, examined bigint)
-LANGUAGE sql STABLE AS $$
+LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     SELECT 'I4', 'every entry has two lines or more and sums to zero', count(*) FROM entry
 UNION ALL SELECT 'I5', 'every balance is the sum of its lines', count(*) FROM account
 UNION ALL SELECT 'D3', 'deposits + payments + payer = charges + refunds + balance', count(*) FROM account_movement WHERE entries > 0

@@ -28,6 +28,14 @@ NAME, PHONE, IDENTIFIER = "诸葛孔明亮", "13912345678", "330106196005041234"
 """Of one patient of the played day; they must be nowhere but in admission's own tables."""
 
 
+class MovingClock(FrozenClock):
+    """A clock that moves on by a minute whenever it is looked at."""
+
+    def stamp(self, database_now: datetime) -> datetime:
+        self.at += timedelta(minutes=1)
+        return self.at
+
+
 @dataclass(frozen=True)
 class Played:
     """The day as it ended."""
@@ -58,6 +66,8 @@ async def _play(hospital: Hospital) -> dict[str, Any]:
     charges = await hospital.charge(inpatient, 12_300, 4_500, 99)
     await hospital.do(f"/billing/encounters/{inpatient}/charges/{charges[1]}/reversal", {"reason": "wrong_item"})
     await _leave(hospital, inpatient)
+    plan = await hospital.see(f"/followup/encounters/{inpatient}/plan")
+    await hospital.do(f"/followup/tasks/{plan['tasks'][0]['task_id']}/completion", {"outcome": "well"})
 
     undone = await hospital.admit()
     refunded = await hospital.do(f"/billing/encounters/{undone}/deposits", {"amount_fen": 5_000, "method": "wechat"})
@@ -65,10 +75,8 @@ async def _play(hospital: Hospital) -> dict[str, Any]:
     await hospital.charge(undone, 700)
     await hospital.settle(undone)
     await hospital.do(f"/admission/encounters/{undone}/discharge", {"disposition": "1"})
-    clock.at += timedelta(hours=1)
     await hospital.do(f"/billing/encounters/{undone}/settlement-reopening", {"reason": "recalled"})
     await hospital.do(f"/admission/encounters/{undone}/discharge-cancellation", {"reason": "recalled"})
-    clock.at += timedelta(hours=1)
     await _leave(hospital, undone)
 
     never = await hospital.admit()
@@ -117,7 +125,7 @@ async def _day_case(hospital: Hospital) -> dict[str, Any]:
 
 
 async def _played(databases: Databases) -> Played:
-    async with opened_hospital(databases) as hospital:
+    async with opened_hospital(databases, MovingClock(datetime(2026, 3, 2, 8, 0, tzinfo=UTC))) as hospital:
         facts = await _play(hospital)
         for runtime in hospital.runtimes.values():
             async with runtime.db.pool.acquire() as conn:

@@ -42,7 +42,7 @@ def kinds(outcomes: Sequence[object]) -> dict[str, int]:
 
 async def test_sixty_four_charges_at_once_all_count_and_every_running_total_is_different(desk: Desk):
     stay = await desk.open()
-    outcomes = await together([lambda fen=fen: desk.charge(stay, fen) for fen in range(1, HANDS + 1)])
+    outcomes = await together([functools.partial(desk.charge, stay, fen) for fen in range(1, HANDS + 1)])
     total = HANDS * (HANDS + 1) // 2
     assert kinds(outcomes) == {Charged.__name__: HANDS}
     assert len({outcome.charged_fen for outcome in outcomes}) == HANDS
@@ -58,7 +58,7 @@ async def test_sixty_four_wards_charge_side_by_side_without_waiting_for_one_row(
         await slow_ward.start()
         await conn.execute("SELECT post_charge($1, $2, 'slow', 5, now())", stays[0], uuid4())
         # That charge is not committed yet, and it credits the same revenue; nobody else waits for it.
-        outcomes = await asyncio.wait_for(together([lambda s=stay: desk.charge(s, 5) for stay in stays[1:]]), 10)
+        outcomes = await asyncio.wait_for(together([functools.partial(desk.charge, stay, 5) for stay in stays[1:]]), 10)
         await slow_ward.rollback()
     assert kinds(outcomes) == {Charged.__name__: HANDS - 1}
     assert await desk.balances() == {"receivable": 5 * (HANDS - 1), "revenue": -5 * (HANDS - 1)}
@@ -144,7 +144,7 @@ async def test_the_same_request_sent_sixty_four_times_is_done_once_and_answered_
         (f"{stay}/settlement", {"method": "cash", "charged_fen": 1_00}),
     ):
         key = uuid4().hex
-        answers = await together([lambda p=path, b=body, k=key: doors.post(clerk, p, b, key=k)] * HANDS)
+        answers = await together([functools.partial(doors.post, clerk, path, body, key=key)] * HANDS)
         done = [answer for answer in answers if answer.status_code == 201]
         assert {answer.status_code for answer in answers} <= {201, 409, 503}
         assert {answer.json().get("code") for answer in answers if answer.status_code != 201} <= {"in_progress", "busy"}
@@ -166,7 +166,7 @@ async def test_sixty_four_different_requests_for_one_settlement_or_reversal_have
         (f"{stay}/settlement", {"method": "cash", "charged_fen": 1_00}, "account_closed"),
         (f"{stay}/settlement-reopening", {"reason": "late_charge"}, "not_settled"),
     ):
-        answers = await together([lambda p=path, b=body: doors.post(clerk, p, b)] * HANDS)
+        answers = await together([functools.partial(doors.post, clerk, path, body)] * HANDS)
         assert sorted(answer.status_code for answer in answers) == [201] + [409] * (HANDS - 1)
         assert {answer.json()["code"] for answer in answers if answer.status_code == 409} == {code}
     assert await doors.desk.account(stay) == ("open", 1_00, 0)

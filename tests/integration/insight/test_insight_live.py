@@ -211,7 +211,7 @@ async def client_of(insight: Running) -> AsyncIterator[httpx2.AsyncClient]:
         db=insight.db,
         verifier=gate,
         make_producer=lambda: None,  # type: ignore[arg-type, return-value]
-        make_group=lambda topics, on_assigned: None,  # type: ignore[arg-type, return-value]
+        make_group=lambda topics, on_assigned: None,  # type: ignore[arg-type]
     )
     app = create_app(spec, lambda: runtime, gate, run=False)
     transport = httpx2.ASGITransport(app=app)

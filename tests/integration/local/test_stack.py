@@ -9,29 +9,27 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
 from infra.local.errors import Missing, StackError
 from infra.local.processes import children_of, started_at
-from infra.local.stack import Stack, ensure_postgres_and_kafka
+from infra.local.stack import Stack, Status, ensure_postgres_and_kafka
 
 FAKE = [sys.executable, str(Path(__file__).with_name("fake_service.py"))]
 COMMANDS = {"beds": FAKE, "billing": FAKE}
-QUICK = {"restart_waits": (0.1, 0.1, 0.1, 0.1, 0.1), "hang_seconds": 2.0}
+QUICK: dict[str, Any] = {"restart_waits": (0.1, 0.1, 0.1, 0.1, 0.1), "hang_seconds": 5.0}
 
 pytestmark = pytest.mark.xdist_group("local")
 
 
-def up(stack: Stack, **options):
-    options = (
-        {"services": ["beds", "billing"], "prepare": False, "commands": COMMANDS, "stop_with": os.getpid()}
-        | QUICK
-        | options
-    )
-    return stack.up(**options)
+def up(stack: Stack, **changed: Any) -> Status:
+    usual: dict[str, Any] = {"services": ["beds", "billing"], "prepare": False, "commands": COMMANDS}
+    return stack.up(**(usual | QUICK | {"stop_with": os.getpid()} | changed))
 
 
 @pytest.fixture(scope="module")
@@ -78,14 +76,14 @@ def wardstream(*arguments: object, home: Path) -> subprocess.CompletedProcess[st
 def processes_of(stack: Stack) -> dict[int, str]:
     supervisor = stack.status().supervisor_pid
     assert supervisor is not None
-    return {pid: started_at(pid) for pid in (supervisor, *children_of(supervisor))}
+    return {pid: started_at(pid) or "gone" for pid in (supervisor, *children_of(supervisor))}
 
 
 def still_alive(processes: dict[int, str]) -> list[int]:
     return [pid for pid, started in processes.items() if started_at(pid) == started]
 
 
-def eventually(holds, seconds=20):
+def eventually(holds: Callable[[], bool], seconds: float = 20) -> None:
     until = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < until, "it never came true"
@@ -210,6 +208,7 @@ def test_two_homes_run_side_by_side_and_the_stack_of_a_test_run_ends_with_it(sta
     with subprocess.Popen(
         [sys.executable, "-c", starter, str(other.home.root)], stdout=subprocess.PIPE, text=True
     ) as run:
+        assert run.stdout is not None
         assert run.stdout.readline().strip() == other.kafka_bootstrap
         ports = {process.port for process in other.status().processes.values()}
         assert len(ports) == 2

@@ -138,6 +138,11 @@ def test_an_account_without_roles_or_with_contradicting_wards_is_refused() -> No
         changed(an_account(), AccountChange(wards=frozenset({"*", "W1"})), now=NOW)
 
 
+@pytest.mark.parametrize("wards", [set(), {"*"}, {"W1"}, {"W1", "W2"}])
+def test_all_wards_some_wards_or_none_are_fine(wards: set[str]) -> None:
+    assert changed(an_account(), AccountChange(wards=frozenset(wards)), now=NOW).wards == wards
+
+
 def test_the_last_administrator_stays() -> None:
     admin = an_account(Role.ADMIN)
     gone = changed(admin, AccountChange(disabled=True), now=NOW)

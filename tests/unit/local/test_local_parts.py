@@ -49,6 +49,7 @@ def test_a_child_dies_with_its_parent_however_the_parent_dies(tmp_path):
     with subprocess.Popen(
         [sys.executable, "-c", starter, str(tmp_path / "log")], stdout=subprocess.PIPE, text=True
     ) as parent:
+        assert parent.stdout is not None
         child = int(parent.stdout.readline())
         started = started_at(child)
         assert started is not None
@@ -59,6 +60,7 @@ def test_a_child_dies_with_its_parent_however_the_parent_dies(tmp_path):
 def test_a_process_is_signalled_only_if_it_is_the_one_that_started_then():
     with subprocess.Popen(["sleep", "30"]) as process:
         started = started_at(process.pid)
+        assert started is not None
         assert is_same_process(process.pid, started)
         assert not send(process.pid, started + "0", signal.SIGKILL)
         end(process.pid, "another boot:1", seconds=1)
@@ -176,6 +178,7 @@ def test_a_jar_that_arrives_with_another_sum_is_thrown_away_and_refused(tmp_path
         text=True,
     )
     with server:
+        assert server.stdout is not None
         port = server.stdout.readline().split(" port ")[1].split()[0]
         monkeypatch.setenv("WARDSTREAM_MAVEN_REPOSITORY", f"http://127.0.0.1:{port}")
         with pytest.raises(Missing, match="SHA-256 is not the one"):
@@ -196,6 +199,8 @@ def test_the_locks_name_no_host():
 
 def test_pips_configuration_becomes_uvs(tmp_path, monkeypatch):
     spec = importlib.util.spec_from_file_location("bootstrap", PROJECT_ROOT / "infra" / "local" / "bootstrap.py")
+    assert spec is not None
+    assert spec.loader is not None
     bootstrap = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(bootstrap)
     wheels = tmp_path / "wheels"
