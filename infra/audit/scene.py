@@ -8,8 +8,13 @@ from typing import Any
 
 from shared.messaging.reading import TopicReader
 
+
+class Unanswered(Exception):
+    """A door gave no answer; the check that asked is not right, the others go on."""
+
+
 Ask = Callable[[str], Awaitable[Any]]
-"""Reads one door of the hospital as operations (`/api/insight/census`) and returns its JSON."""
+"""Reads one door of the hospital as operations (`/api/insight/census`) and returns its JSON, or raises `Unanswered`."""
 
 Readiness = Callable[[], Awaitable[Mapping[str, str]]]
 """Names the services that are not ready, and why; empty when all are."""

@@ -3,6 +3,7 @@
 from typing import Any
 
 from infra.audit.check import Check, Look, Seen, schema
+from infra.audit.scene import Unanswered
 
 _CENSUS = """
 SELECT w.ward, count(b.bed_id) AS beds, count(*) FILTER (WHERE b.commitment = 'active') AS occupied, coalesce(max(h.held), 0) AS held
@@ -26,11 +27,21 @@ _UNKNOWN = "SELECT format('insight knows event %s, which nobody announced', e.ev
 _NOWHERE = "NOT EXISTS (SELECT FROM {s}.outbox o WHERE o.event_id = e.event_id)"
 
 
-async def census_is_what_the_pool_says(at: Look) -> Seen:
-    """The live census of every ward equals the pool's own tables."""
+async def _asked(at: Look, path: str) -> Any:
+    """Return what insight answers, or what a check says that cannot ask."""
     if at.scene.ask is None:
         return Seen(0, reason="Insight cannot be asked.")
-    told: Any = await at.scene.ask("/api/insight/census")
+    try:
+        return await at.scene.ask(path)
+    except Unanswered as error:
+        return Seen(0, reason=str(error), finished=False)
+
+
+async def census_is_what_the_pool_says(at: Look) -> Seen:
+    """The live census of every ward equals the pool's own tables."""
+    told = await _asked(at, "/api/insight/census")
+    if isinstance(told, Seen):
+        return told
     rows = await at.rows(_CENSUS)
     said = {ward: (counts["beds"], counts["occupied"], counts["held"]) for ward, counts in told["wards"].items()}
     known = {row["ward"]: (row["beds"], row["occupied"], row["held"]) for row in rows}
@@ -39,9 +50,9 @@ async def census_is_what_the_pool_says(at: Look) -> Seen:
 
 async def journeys_are_what_the_owners_say(at: Look) -> Seen:
     """The live count of journeys in each state equals the tables of admission and day surgery."""
-    if at.scene.ask is None:
-        return Seen(0, reason="Insight cannot be asked.")
-    told: Any = await at.scene.ask("/api/insight/journeys-in-flight")
+    told = await _asked(at, "/api/insight/journeys-in-flight")
+    if isinstance(told, Seen):
+        return told
     rows = await at.rows(_JOURNEYS)
     said = {(kind, state): n for kind, states in told["journeys"].items() for state, n in states.items() if n}
     known = {(row["kind"], row["state"]): row["journeys"] for row in rows}

@@ -5,20 +5,19 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
-from uuid import UUID, uuid4
+from uuid import UUID
 
-import aiohttp
 import asyncpg
-import orjson
 
 from infra.bench import bare_journey
 from infra.bench.rounds import machine
 from infra.cli.accounts import credential_for, log_in
 from infra.cli.answers import words
+from infra.journeys.client import Client
+from infra.journeys.live import CHARGES_FEN, play_stay
 from infra.local.stack import Stack
 from shared.db import migrate
 from shared.ids import new_id
@@ -27,75 +26,11 @@ ROUNDS = 4
 BARE_SECONDS = 10
 OUR_SECONDS = 20
 IN_FLIGHT = 24
-CHARGES_FEN = (18_000, 2_550, 99, 120_000, 1)
 COMMITS_BARE = 16
 EVENTS_PER_JOURNEY = 23
 PATIENTS = 20_000
 SERVICES = ("admission", "beds", "billing", "followup")
 TRACE_RATIO = "0.05"
-
-
-class _Ward:
-    """Plays journeys in a closed loop."""
-
-    def __init__(self, http: aiohttp.ClientSession, url_of: Callable[[str], str], patients: list[UUID]) -> None:
-        self._http = http
-        self._url_of = url_of
-        self._patients = patients
-        self.done = 0
-
-    async def _post(self, path: str, body: dict[str, Any], *, wait: bool = False) -> dict[str, Any]:
-        headers = {"Idempotency-Key": uuid4().hex, "Content-Type": "application/json"}
-        if wait:
-            headers["Prefer"] = "wait=20"
-        url = f"{self._url_of(path.split('/')[1])}/api{path}"
-        for _ in range(20):
-            async with self._http.post(url, data=orjson.dumps(body), headers=headers) as response:
-                answer: dict[str, Any] = orjson.loads(await response.read())
-                if response.status < 300:
-                    return answer
-                if response.status != 503 and answer.get("code") not in (
-                    "bed_not_assigned_yet",
-                    "account_not_open_yet",
-                    "in_progress",
-                ):
-                    raise RuntimeError(f"{path}: {response.status} {answer}")
-            await asyncio.sleep(0.1)
-        raise RuntimeError(f"{path}: no answer after 20 tries")
-
-    async def _get(self, path: str) -> dict[str, Any]:
-        url = f"{self._url_of(path.split('/')[1])}/api{path}"
-        async with self._http.get(url, headers={"Prefer": "wait=20"}) as response:
-            answer: dict[str, Any] = orjson.loads(await response.read())
-            if response.status >= 300:
-                raise RuntimeError(f"{path}: {response.status} {answer}")
-            return answer
-
-    async def journey(self) -> None:
-        """One stay: ten commands, as a ward, a clerk and a cleaner would give them."""
-        encounter = (await self._post("/admission/encounters", {"patient_tok": str(self._patients.pop())}))[
-            "encounter_id"
-        ]
-        stay = f"/admission/encounters/{encounter}"
-        await self._post(f"{stay}/admission", {}, wait=True)
-        money = f"/billing/encounters/{encounter}"
-        for amount_fen in CHARGES_FEN:
-            await self._post(f"{money}/charges", {"item": "bench", "amount_fen": amount_fen}, wait=True)
-        await self._post(f"{money}/settlement", {"method": "cash", "charged_fen": sum(CHARGES_FEN)})
-        await self._post(f"{stay}/discharge", {"disposition": "1"})
-        left = await self._get(f"/beds/encounters/{encounter}/allocation?until=left")
-        await self._post(f"/beds/beds/{left['bed_id']}/cleaning-done", {})
-        self.done += 1
-
-    async def run(self, seconds: float, in_flight: int) -> None:
-        """Start new journeys for `seconds`, `in_flight` at a time, and finish all of them."""
-        end = time.perf_counter() + seconds
-
-        async def lane() -> None:
-            while time.perf_counter() < end:
-                await self.journey()
-
-        await asyncio.gather(*(lane() for _ in range(in_flight)))
 
 
 class _Bench:
@@ -166,14 +101,20 @@ class _Bench:
         await self.conn.execute("CHECKPOINT")
         token = log_in(self.stack.base_url, credential_for(self.stack.home.root, username="replay")).token
         before, began = await self.wal(), time.perf_counter()
-        headers = {"Authorization": f"Bearer {token}"}
-        connector = aiohttp.TCPConnector(limit=200)
-        async with aiohttp.ClientSession(headers=headers, connector=connector) as http:
-            ward = _Ward(http, self.stack.service_url, self.patients)
-            await ward.run(OUR_SECONDS, IN_FLIGHT)
+        client = Client({service: self.stack.service_url(service) for service in SERVICES}, token=token)
+        end, done = began + OUR_SECONDS, 0
+
+        async def lane() -> None:
+            nonlocal done
+            while time.perf_counter() < end:
+                await play_stay(client, self.patients.pop())
+                done += 1
+
+        await asyncio.gather(*(lane() for _ in range(IN_FLIGHT)))
+        await client.close()
         await self._quiet()
         seconds = time.perf_counter() - began
-        return {"rate": ward.done / seconds, "wal": (await self.wal() - before) / ward.done, "done": ward.done}
+        return {"rate": done / seconds, "wal": (await self.wal() - before) / done, "done": done}
 
     async def _quiet(self) -> None:
         """Wait until every outbox is empty and every stay has its plan."""

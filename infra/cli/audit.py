@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from infra.cli.accounts import credential_for, log_in
 from infra.cli.answers import EXIT_WRONG, AsJson, BadInput, answer, home_of, table, words
-from infra.local.errors import StackError
+from infra.local.errors import Missing, StackError
 from infra.local.services import AUDIT_ROLE, SERVICES
 from infra.local.stack import Stack
 
@@ -40,7 +40,9 @@ def audit(
     ] = None,
     allow_error: Annotated[
         list[str] | None,
-        typer.Option("--allow-error", metavar="EVENT", help="Error lines of this name are expected (I24); may be repeated."),
+        typer.Option(
+            "--allow-error", metavar="EVENT", help="Error lines of this name are expected (I24); may be repeated."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -153,22 +155,24 @@ class _Asking:
         """Return the JSON of one door.
 
         Raises:
-            StackError: it does not answer, or refuses.
+            Unanswered: it does not answer, or refuses.
         """
         import httpx2
 
-        base_url = self._stack.base_url
-        if self._token is None:
-            credential = credential_for(self._stack.home.root, role="ops")
-            self._token = (await asyncio.to_thread(log_in, base_url, credential)).token
-        headers = {"Authorization": f"Bearer {self._token}"}
-        async with httpx2.AsyncClient(base_url=base_url, timeout=HTTP_SECONDS_MAX, trust_env=False) as client:
-            try:
+        from infra.audit.scene import Unanswered
+
+        try:
+            base_url = self._stack.base_url
+            if self._token is None:
+                credential = credential_for(self._stack.home.root, role="ops")
+                self._token = (await asyncio.to_thread(log_in, base_url, credential)).token
+            headers = {"Authorization": f"Bearer {self._token}"}
+            async with httpx2.AsyncClient(base_url=base_url, timeout=HTTP_SECONDS_MAX, trust_env=False) as client:
                 response = await client.get(path, headers=headers)
                 response.raise_for_status()
-            except httpx2.HTTPError as error:
-                raise StackError(f"{path} gave no answer ({type(error).__name__}); see wardstream status.") from None
-            return response.json()
+                return response.json()
+        except (httpx2.HTTPError, StackError, Missing, BadInput) as error:
+            raise Unanswered(f"{path} gave no answer ({type(error).__name__}); see wardstream status.") from None
 
 
 async def _unready(stack: Stack) -> dict[str, str]:
@@ -184,7 +188,13 @@ async def _unready(stack: Stack) -> dict[str, str]:
 @contextmanager
 def shown_progress() -> Iterator["Told"]:
     """Show on stderr what the audit is doing; silent when nobody watches."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=words, transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("Auditing", total=None)
 

@@ -572,7 +572,7 @@ def _account(
             if whose is not None and whose != patient:
                 raise Broken("it is about another patient than its Encounter.")
             created = _instant(claim.get("created"), "created", last=True)
-            charged_at = max(created or ends_at or starts_at, starts_at)
+            charged_at = max(created or starts_at, starts_at)
             lines, total_fen = _lines(claim, currencies)
             payer_kind = payer_kind or _payer(bundle, claim, rules)
         except Broken as broken:

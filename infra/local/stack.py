@@ -231,7 +231,7 @@ class Stack:
 
     def _already_running(self, known: Status) -> Status:
         if any(process.gave_up for process in known.processes.values()):
-            self._signal_supervisor(signal.SIGHUP)
+            self._signal_supervisor(signal.SIGUSR1)
             time.sleep(0.2)
         return self._wait_until_settled()
 
@@ -378,22 +378,19 @@ class Stack:
         Raises:
             StackError: they were not ready in time; says which and what they say.
         """
+        chosen = None if names is None else set(names)
         until = time.monotonic() + seconds
         while True:
             found = self.status(measure=False)
-            wanted = [
-                found.processes[name]
-                for name in (found.processes if names is None else names)
-                if name in found.processes
-            ]
-            late = [process for process in wanted if not process.ready or process.pid == other_than]
-            if wanted and not late:
+            wanted = {name: process for name, process in found.processes.items() if chosen is None or name in chosen}
+            late = {name: process for name, process in wanted.items() if not process.ready or process.pid == other_than}
+            absent = (chosen or set()) - wanted.keys()
+            if wanted and not late and not absent:
                 return found
             if time.monotonic() > until:
-                raise StackError(
-                    "Not ready: "
-                    + "; ".join(f"{process.name}: {process.message or 'still starting'}" for process in late)
-                )
+                words = [f"{name}: {process.message or 'still starting'}" for name, process in late.items()]
+                words += [f"{name}: not started" for name in sorted(absent)]
+                raise StackError(f"Not ready: {'; '.join(words) or 'nothing runs'}")
             time.sleep(0.05)
 
     def _signal_supervisor(self, number: signal.Signals) -> None:

@@ -1,7 +1,7 @@
 """The one process per home that starts, watches, restarts and stops all the others.
 
 It imports no driver and no web framework, so that it stays small. Run as `python -m infra.local.supervisor HOME
-[--detach]`. SIGTERM or SIGINT: stop everything and end. SIGHUP: try again what had been given up. When it is killed, the
+[--detach]`. SIGTERM, SIGINT or SIGHUP: stop everything. SIGUSR1: try again what was given up. When it is killed, the
 kernel ends every child (see child.py); what might be left is cleaned up by the next start.
 """
 
@@ -430,9 +430,12 @@ class Supervisor:
         """Keep log files within their limit: copy and empty, because the writers hold them open (a line may be cut)."""
         while True:
             for path in self._home.logs.glob("*.log"):
-                if path.stat().st_size > LOG_BYTES_MAX:
-                    await asyncio.to_thread(shutil.copyfile, path, path.with_name(f"{path.name}.1"))
-                    os.truncate(path, 0)
+                try:
+                    if path.stat().st_size > LOG_BYTES_MAX:
+                        await asyncio.to_thread(shutil.copyfile, path, path.with_name(f"{path.name}.1"))
+                        os.truncate(path, 0)
+                except OSError as error:
+                    log.warning("%s could not be shortened: %s", path, error.strerror)
             await asyncio.sleep(LOG_CHECK_SECONDS)
 
     def _revive(self) -> None:
@@ -459,9 +462,9 @@ class Supervisor:
     async def run(self) -> int:
         """Run the stack until it is told to stop; return 0, or 1 when it could not be brought up."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self._stopping.set)
-        loop.add_signal_handler(signal.SIGHUP, self._revive)
+        loop.add_signal_handler(signal.SIGUSR1, self._revive)
         helpers = [asyncio.create_task(self._watch_owner()), asyncio.create_task(self._bound_logs())]
         log.info("starting in %s", self._home.root)
         code = 0
@@ -480,7 +483,7 @@ class Supervisor:
             code = 1
             self._status = "failed"
             self._message = str(error) if isinstance(error, StackError) else f"{error} {error.fix}"
-            log.exception("the stack could not be brought up")
+            log.warning("the stack could not be brought up: %s", self._message)
         finally:
             for helper in (*helpers, starting, stopped):
                 helper.cancel()

@@ -100,6 +100,21 @@ def test_a_mark_stays_with_its_letter_and_a_joined_picture_is_one_character() ->
     assert characters("👩\u200d⚕\ufe0f张") == ["👩\u200d⚕\ufe0f", "张"]
 
 
+@pytest.mark.parametrize("point", [0x3400, 0x4DBF, 0x4E00, 0x9FFF, 0x20000, 0x2A6DF, 0x30000, 0x3FFFF, 0x3007])
+def test_every_block_of_chinese_characters_is_masked_by_the_chinese_rule(point: int) -> None:
+    assert mask_name(chr(point) + "小明") == chr(point) + "*明"
+
+
+@pytest.mark.parametrize("point", [0x33FF, 0x4DC0, 0xA000, 0x1FFFF])
+def test_what_lies_beside_those_blocks_is_not_taken_for_chinese(point: int) -> None:
+    assert mask_name(chr(point) + "小明") == chr(point) + "***"
+
+
+@pytest.mark.parametrize(("point", "joined"), [(0x1F3FA, False), (0x1F3FB, True), (0x1F3FF, True), (0x1F400, False)])
+def test_a_skin_tone_belongs_to_its_picture(point: int, joined: bool) -> None:
+    assert len(characters("👩" + chr(point))) == (1 if joined else 2)
+
+
 def test_every_compound_surname_has_two_characters() -> None:
     assert {len(surname) for surname in COMPOUND_SURNAMES} == {2}
 

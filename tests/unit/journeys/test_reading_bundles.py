@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.journeys.fhir import UNNAMED, _lines, find_files, load, read
+from infra.journeys.fhir import UNNAMED, Reading, _lines, find_files, load, read
 from infra.journeys.model import Journey
 from tests.unit.journeys.bundles import (
     ANNA,
@@ -34,6 +34,12 @@ KEY_FORM = re.compile(r"^[A-Za-z0-9_.:/+=-]{8,200}$")
 """What the doors take (shared/web.py)."""
 
 
+@pytest.fixture(scope="module")
+def demo() -> Reading:
+    """The forty patients the project brings along."""
+    return read(find_files([DEMO]), RULES)
+
+
 def amounts(journey: Journey) -> list[tuple[str, int]]:
     return [(charge.item, charge.amount_fen) for charge in journey.charges]
 
@@ -41,14 +47,13 @@ def amounts(journey: Journey) -> list[tuple[str, int]]:
 # ---- the forty patients of the demo ----------------------------------------------------------------------------------
 
 
-def test_every_stay_of_the_forty_demo_patients_is_charged_the_sum_of_its_claims_to_the_fen():
+def test_every_stay_of_the_forty_demo_patients_is_charged_the_sum_of_its_claims_to_the_fen(demo: Reading):
     """Computed here a second time, straight from the files and with fractions."""
-    found = read(find_files([DEMO]), RULES)
-    assert (found.bundles, found.patients, found.refused) == (40, 40, ())
-    charged = {journey.encounter_id: sum(charge.amount_fen for charge in journey.charges) for journey in found.journeys}
+    assert (demo.bundles, demo.patients, demo.refused) == (40, 40, ())
+    charged = {journey.encounter_id: sum(charge.amount_fen for charge in journey.charges) for journey in demo.journeys}
     expected: dict[str, Fraction] = {}
     for file in find_files([DEMO]):
-        resources = [entry["resource"] for entry in json.loads(load(file), parse_float=Fraction)["entry"]]
+        resources = [entry["resource"] for entry in json.loads(load(file), parse_float=str)["entry"]]
         day = {
             one["encounter"]["reference"].removeprefix("urn:uuid:")
             for one in resources
@@ -65,12 +70,12 @@ def test_every_stay_of_the_forty_demo_patients_is_charged_the_sum_of_its_claims_
                 for stay in {ref.removeprefix("urn:uuid:") for ref in stays} & expected.keys():
                     expected[stay] += 100 * Fraction(one["total"]["value"])
     assert charged == expected
-    assert sum(journey.kind == "inpatient" for journey in found.journeys) == 50
+    assert sum(journey.kind == "inpatient" for journey in demo.journeys) == 50
     assert sum(charged.values()) == 143_920_354
 
 
-def test_the_demo_patients_come_in_time_order_and_emergencies_are_marked():
-    journeys = read(find_files([DEMO]), RULES).journeys
+def test_the_demo_patients_come_in_time_order_and_emergencies_are_marked(demo: Reading):
+    journeys = demo.journeys
     starts = [journey.starts_at for journey in journeys]
     assert starts == sorted(starts)
     assert sum(journey.emergency for journey in journeys) == 17
@@ -358,9 +363,8 @@ def test_the_doors_take_every_key_whatever_the_ids_look_like(folder: Folder, odd
     assert all(KEY_FORM.match(key) for key in keys_of(journey))
 
 
-def test_the_keys_of_the_demo_patients_are_all_different():
-    journeys = read(find_files([DEMO]), RULES).journeys
-    keys = [key for journey in journeys for key in keys_of(journey)]
+def test_the_keys_of_the_demo_patients_are_all_different(demo: Reading):
+    keys = [key for journey in demo.journeys for key in keys_of(journey)]
     assert len(keys) == len(set(keys))
     assert all(KEY_FORM.match(key) for key in keys)
 
