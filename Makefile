@@ -39,8 +39,8 @@ run: setup ## Start the stack and play the bundled patients' journeys; Ctrl-C st
 demo: setup ## Play the bundled patients' journeys on the running stack
 	@$(BIN)/wardstream demo $(ARGS)
 
-schemas: setup ## Export the JSON Schemas and examples of all events
-	@$(BIN)/python -m shared.contracts.export
+schemas: setup ## Export JSON Schema and example of every event, and the event table of README.md
+	@$(BIN)/wardstream schemas
 
 down: setup ## Stop the stack
 	@$(BIN)/wardstream down

@@ -16,11 +16,13 @@ import asyncpg
 import orjson
 import structlog
 import uvicorn
+import uvloop
 from fastapi import APIRouter, FastAPI, Request, Response
 from starlette.types import ASGIApp
 
 from shared import telemetry
 from shared.access import seal
+from shared.access.audit_door import audit_router
 from shared.access.policy import Permission
 from shared.access.tokens import TokenVerifier
 from shared.clock import Clock
@@ -150,6 +152,7 @@ class Runtime:
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
+        await self.verifier.close()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.db.pool.close(), 5)
 
@@ -158,7 +161,8 @@ class Runtime:
             await asyncio.sleep(SEAL_SECONDS)
             try:
                 async with self.db.pool.acquire(timeout=10) as conn:
-                    await seal.seal(conn)
+                    while await seal.seal(conn):
+                        pass
             except RETRYABLE as error:
                 log.warning("seal_interrupted", service=self.spec.name, error=type(error).__name__)
 
@@ -236,6 +240,7 @@ def create_app(spec: ServiceSpec, runtime_of: Callable[[], Runtime], verifier: T
     )
     install_problem_handlers(app)
     app.include_router(spec.router(Door(runtime_of().db)), prefix=prefix)
+    app.include_router(audit_router(Door(runtime_of().db)), prefix=prefix)
     if spec.publishes:
         app.include_router(_parked_router(spec, runtime_of), prefix=prefix)
     app.include_router(_health_router(runtime_of))
@@ -367,7 +372,6 @@ async def serve(spec: ServiceSpec, settings: ServiceSettings) -> None:
         timeout_graceful_shutdown=10,
         timeout_keep_alive=65,
         limit_concurrency=1000,
-        loop="uvloop",
         http="httptools",
         lifespan="on",
     )
@@ -388,5 +392,5 @@ async def _beat(runtime: Runtime) -> None:
 
 def main(spec: ServiceSpec, settings: ServiceSettings) -> None:
     """Run one service in this process; the entry of every `services/<name>/main.py`."""
-    with asyncio.Runner() as runner:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(spec, settings))

@@ -91,12 +91,12 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except Missing as error:
-            words.print(str(error), markup=False)
-            words.print(error.fix, style="bold", markup=False)
+            words.print(str(error), markup=False, soft_wrap=True)
+            words.print(error.fix, style="bold", markup=False, soft_wrap=True)
             ctx.exit(EXIT_MISSING)
         except BadInput as error:
-            words.print(str(error), markup=False)
+            words.print(str(error), markup=False, soft_wrap=True)
             ctx.exit(EXIT_BAD_INPUT)
         except StackError as error:
-            words.print(str(error), markup=False)
+            words.print(str(error), markup=False, soft_wrap=True)
             ctx.exit(EXIT_WRONG)

@@ -131,10 +131,11 @@ def scene_of(stack: Stack, *, allowed_errors: frozenset[str] = frozenset()) -> "
     from infra.audit.scene import Scene
     from shared.messaging.reading import KafkaReader
 
+    topics = KafkaReader(stack.kafka_bootstrap)
     options = stack.home.options_file
     return Scene(
         dsn=stack.postgres_dsn(AUDIT_ROLE),
-        topics=KafkaReader(stack.kafka_bootstrap),
+        topics=topics,
         logs=stack.home.logs,
         # `up` writes the options file anew: what was logged before belongs to an earlier run.
         logs_since=datetime.fromtimestamp(options.stat().st_mtime, UTC) if options.exists() else None,

@@ -136,7 +136,7 @@ class Report:
     @property
     def violations(self) -> int:
         """Return how many violations the audit found."""
-        return sum(check["violations"] for check in self.audit["checks"])
+        return int(self.audit["violations"])
 
     @property
     def is_right(self) -> bool:
@@ -214,7 +214,10 @@ class Report:
         if self.audit["ok"]:
             said.append(f"Audit: ok, {checks} checks.")
         else:
-            said.append(f"Audit: NOT ok, {self.violations} violations in {checks} checks; see wardstream audit.")
+            wrong = sum(not check["ok"] for check in self.audit["checks"])
+            said.append(
+                f"Audit: NOT ok, {wrong} of {checks} checks, {self.violations} violations; see wardstream audit."
+            )
         return " ".join(said)
 
 
@@ -242,7 +245,7 @@ def play(stack: Stack, reading: "Reading", *, limit: int | None, in_flight: int)
     """
     import uvloop
 
-    from infra.cli.audit import run_audit
+    from infra.cli.audit import run_audit, shown_progress
     from infra.journeys.client import Unreachable
     from shared.messaging.broker import BrokerUnavailable
 
@@ -258,8 +261,9 @@ def play(stack: Stack, reading: "Reading", *, limit: int | None, in_flight: int)
     except (Unreachable, BrokerUnavailable) as lost:
         raise StackError(f"{lost} The same command goes on from there; see wardstream status.") from None
     seconds = time.monotonic() - began
-    words.print("Auditing …")
-    return Report(reading, played, found, parked_before, events, seconds, run_audit(stack))
+    with shown_progress() as told:
+        audit = asyncio.run(run_audit(stack, told=told))
+    return Report(reading, played, found, parked_before, events, seconds, audit)
 
 
 async def _play(

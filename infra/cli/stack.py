@@ -96,7 +96,7 @@ def down(context: typer.Context, *, as_json: AsJson = False) -> None:
     embedded = Stack(home_of(context))
     stopped = embedded.down()
     found = embedded.status()
-    words.print(f"Stopped: {', '.join(stopped)}." if stopped else "Nothing ran.")
+    words.print(f"Stopped: {', '.join(stopped)}." if stopped else "Nothing ran.", soft_wrap=True)
     answer({**found.as_json(), "stopped": stopped}, as_json=as_json, show=lambda _: None)
 
 

@@ -9,6 +9,7 @@ How a claim becomes charge lines (the sum is always exactly 100 x Claim.total):
     each positive item.net is one line, and what is left of the total is one more, named by the claim's type
     where items exceed the total (a discount, or an item that is a credit), the lines share it by largest remainder (R50)
     a claim without a total is the sum of its items; a negative total is refused; lines of nothing are not posted
+    a line is charged when its claim was created, inside the stay; without that time, when the stay began
     claims and stays that were cancelled, only planned or entered in error never happened
 """
 
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.journeys.catalogue import Rules
-from infra.journeys.model import Charge, Identifier, Journey, Operation, Person, Refused, is_uuid, key_part
+from infra.journeys.model import Charge, Identifier, Journey, Operation, Person, Refused, key_part, reference_of
 from shared.contracts.envelope import PayerKind, Sex
 from shared.money import NotAnAmount, fen_from_decimal_text, split_by_weight
 
@@ -388,7 +389,7 @@ def _add_encounter(
             kind="inpatient" if code == "IMP" else "day_surgery",
             file=file,
             encounter_id=identity[1],
-            reference=identity[1] if is_uuid(identity[1]) else f"{patient[1]}/{identity[1]}",
+            reference=reference_of(identity[1], patient[1]),
             person=person,
             starts_at=starts_at,
             ends_at=ends_at,

@@ -27,6 +27,16 @@ def is_uuid(text: str) -> bool:
         return False
 
 
+def reference_of(encounter_id: str, patient_id: str) -> str:
+    """Return what a stay is called outside: its id where nothing else has it, else with a digest of the patient's id.
+
+    The patient's own id is often a record number, which may not stand where this is written (S4).
+    """
+    if is_uuid(encounter_id):
+        return encounter_id
+    return f"{key_part(encounter_id)}.{hashlib.sha256(patient_id.encode()).hexdigest()[:12]}"
+
+
 @dataclass(frozen=True, slots=True)
 class Identifier:
     """A name another system gave."""
@@ -77,7 +87,7 @@ class Journey:
     encounter_id: str
     """The resource id, as people look for it."""
     reference: str
-    """The same, and the patient's id before it where it alone could mean another stay; every key is made from it."""
+    """The same, or with a digest of the patient's id where it alone could mean another stay; every key is made from it."""
     person: Person
     starts_at: datetime
     ends_at: datetime | None

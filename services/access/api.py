@@ -23,7 +23,6 @@ from services.access.domain import Account, AccountChange, LoggedIn, LoginReject
 from services.access.passwords import Passwords
 from services.access.settings import Settings
 from shared.access.actor import Actor
-from shared.access.audit_door import audit_router
 from shared.access.keys import KeyFile
 from shared.access.policy import Permission
 from shared.access.roles import Role
@@ -190,7 +189,6 @@ def router(door: Door, settings: Settings) -> APIRouter:
     _session_routes(routes, door, desk)
     _own_routes(routes, door, desk)
     _user_routes(routes, door, desk)
-    routes.include_router(audit_router(door))
     return routes
 
 

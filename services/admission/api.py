@@ -155,6 +155,7 @@ def _patient_routes(routes: APIRouter, door: Door) -> None:
     async def get_patient(request: Request, patient_tok: UUID) -> Response:
         async def read(tx: Transaction, caller: Caller) -> Answered:
             row = await _patient(tx, patient_tok)
+            caller.require(Permission.PATIENTS_READ, ward=row["ward"])
             answer = {
                 "patient_tok": patient_tok,
                 "masked_name": mask_name(row["name"]),
@@ -170,6 +171,7 @@ def _patient_routes(routes: APIRouter, door: Door) -> None:
         # A query, not a command: the answer must not be kept for a key, because it holds a name.
         async def read(tx: Transaction, caller: Caller) -> Answered:
             row = await _patient(tx, patient_tok)
+            caller.require(Permission.PATIENTS_REVEAL_NAME, ward=row["ward"])
             return Answered({"name": row["name"]}, "patient_name", patient_tok, patient_tok, purpose=body.purpose)
 
         return await door.query(request, Permission.PATIENTS_REVEAL_NAME, read)

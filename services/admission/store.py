@@ -41,10 +41,11 @@ async def insert_patient(
 
 
 async def get_patient(tx: Transaction, patient_tok: UUID) -> Any:
-    """Return the patient with the name, or nothing."""
+    """Return the patient with the name and the ward of the stay that is open or about to begin, or nothing."""
     return await tx.conn.fetchrow(
-        "SELECT p.patient_tok, p.sex, p.birth_date, i.name FROM patient p JOIN patient_identity i USING (patient_tok)"
-        " WHERE patient_tok = $1",
+        "SELECT p.patient_tok, p.sex, p.birth_date, i.name, (SELECT e.ward FROM encounter e WHERE e.patient_tok = $1"
+        " AND e.state IN ('pending_admit', 'admitted', 'discharge_ordered') ORDER BY e.state LIMIT 1) AS ward"
+        " FROM patient p JOIN patient_identity i USING (patient_tok) WHERE patient_tok = $1",
         patient_tok,
     )
 

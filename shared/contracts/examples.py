@@ -91,6 +91,7 @@ DAY_CASE: Mapping[str, Any] = {
     "specialty": "surgery",
     "payer_kind": "self_pay",
     "bed_id": 531,
+    "ward": "DAY",
     "starts_at": "2026-03-05T00:00:00Z",
     "ends_at": "2026-03-05T08:00:00Z",
     "arrived_at": "2026-03-05T00:05:00Z",

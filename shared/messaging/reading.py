@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import aiokafka
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from shared.messaging.broker import BrokerUnavailable, Record, TopicPartition
@@ -74,19 +75,32 @@ class KafkaReader:
         Raises:
             BrokerUnavailable: Kafka does not answer.
         """
+        places = await self._places()
+        if not places:
+            return {}
         async with self._connected() as consumer:
-            places = [
-                aiokafka.TopicPartition(topic, part)
-                for topic in await consumer.topics()
-                for part in consumer.partitions_for_topic(topic) or ()
-            ]
-            if not places:
-                return {}
             begins = await consumer.beginning_offsets(places)
             ends = await consumer.end_offsets(places)
         return {
             TopicPartition(place.topic, place.partition): Extent(begins[place], ends[place]) for place in sorted(places)
         }
+
+    async def _places(self) -> list[aiokafka.TopicPartition]:
+        """Return every partition of every topic, asked of the broker: what a consumer knows may still be empty."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap, client_id=self._client_id)
+        try:
+            await admin.start()
+            described = await admin.describe_topics()
+        except KafkaError as error:
+            raise BrokerUnavailable("Kafka does not answer.") from error
+        finally:
+            await admin.close()
+        return [
+            aiokafka.TopicPartition(topic["topic"], part["partition"])
+            for topic in described
+            if not topic.get("is_internal")
+            for part in topic["partitions"]
+        ]
 
     async def records(self, extents: Mapping[TopicPartition, Extent]) -> AsyncIterator[Sequence[Record]]:
         """Give the records of these extents in batches.

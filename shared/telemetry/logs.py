@@ -146,6 +146,13 @@ def safe_message(record: logging.LogRecord) -> str:
         return template[:200]
 
 
+def _level_of(record: logging.LogRecord) -> str:
+    # Kafka's client calls every hiccup of a broker an error; our loops ride them out and say themselves what went wrong.
+    if record.name.startswith("aiokafka") and record.levelno == logging.ERROR:
+        return "warning"
+    return record.levelname.lower()
+
+
 class StandardLibraryBridge(logging.Handler):
     """Turns records of the standard library into our lines."""
 
@@ -165,7 +172,7 @@ class StandardLibraryBridge(logging.Handler):
             line["exc_info"] = record.exc_info
         try:
             for process in _PROCESSORS:
-                line = process(None, record.levelname.lower(), line)
+                line = process(None, _level_of(record), line)
             self._output.write(line + b"\n")  # type: ignore[operator]  # the last processor returns bytes
             self._output.flush()
         except (OSError, ValueError):

@@ -115,7 +115,7 @@ CREATE TABLE audit (
 );
 CREATE INDEX audit_by_patient ON audit (patient_tok, id) WHERE patient_tok IS NOT NULL;
 CREATE INDEX audit_by_actor ON audit (actor, id);
-CREATE INDEX audit_by_tx ON audit USING brin ((tx::text::bigint));
+CREATE INDEX audit_by_tx ON audit USING brin ((tx::text::bigint)) WITH (autosummarize = on);
 
 CREATE TABLE audit_seal (
     seq bigint PRIMARY KEY,

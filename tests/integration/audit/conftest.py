@@ -16,8 +16,11 @@ import pytest_asyncio
 
 from infra.audit.run import audit
 from infra.audit.scene import Scene
+from services.insight.domain import Views
 from shared.access import seal
 from shared.clock import FrozenClock
+from shared.contracts.registry import EVENTS, SERVICES_WITH_EVENTS
+from shared.db import migrate
 from shared.messaging.memory import MemoryBroker
 from shared.messaging.reading import MemoryReader
 from tests.conftest import Databases, with_database
@@ -133,11 +136,26 @@ async def _played(databases: Databases) -> Played:
                 dsn = str(await conn.fetchval("SELECT current_database()"))
         for runtime in hospital.runtimes.values():
             runtime.db.pool.terminate()
-        await asyncio.sleep(0.2)
+        await _index(with_database(databases.admin_dsn, dsn))
         kept = f"played_{uuid4().hex[:12]}"
         await databases._execute(f"CREATE DATABASE {kept} TEMPLATE {dsn}")
         databases._made.append(kept)
         return Played(kept, hospital.broker, **facts)
+
+
+async def _index(dsn: str) -> None:
+    """Give insight its tables and its index of what was announced."""
+    await migrate(dsn, "insight")
+    conn = await asyncpg.connect(dsn)
+    try:
+        for service in SERVICES_WITH_EVENTS:
+            await conn.execute(
+                "INSERT INTO insight.event_seen (event_id, type, topic, part, kafka_offset, aggregate_id, version, occurred_at,"
+                " recorded_at, source) SELECT event_id, type, 'any', 0, 0, aggregate_id, version, occurred_at, recorded_at, source"
+                f" FROM {service}.outbox"
+            )
+    finally:
+        await conn.close()
 
 
 @pytest.fixture(scope="session")
@@ -179,10 +197,21 @@ class Evidence:
         with (self.logs / f"{service}.log").open("ab") as file:
             file.write(orjson.dumps({"timestamp": "2030-01-01T00:00:00Z", "level": "info", **line}) + b"\n")
 
+    async def ask(self, path: str) -> Any:
+        """Answer as insight would, from its real views over what lies on the broker."""
+        views = Views({}, {})
+        for log in self.broker.logs.values():
+            for record in log:
+                headers = dict(record.headers)
+                known = EVENTS.get(headers.get("ce_type", b"").decode())
+                if known is not None:
+                    views.apply(known.model_validate_json(record.value or b""), int(headers["ce_aggregateversion"]))
+        return {"wards": views.census()} if path.endswith("census") else {"journeys": views.journeys_in_flight()}
+
     @property
     def scene(self) -> Scene:
         """What the audit is given."""
-        return Scene(dsn=self.dsn, topics=MemoryReader(self.broker), logs=self.logs)
+        return Scene(dsn=self.dsn, topics=MemoryReader(self.broker), logs=self.logs, ask=self.ask)
 
     async def audit(self, *only: str, **scene: Any) -> dict[str, Any]:
         """Run the audit, or some checks of it, without waiting between looks."""
