@@ -80,8 +80,8 @@ async def audit(
                 empty = await _is_empty(at)
             for place, check in enumerate(again):
                 progress(check.name, place, len(again))
-                seen[check.id] = _still_wrong(await _looked(check, at), seen.get(check.id))
-    results = [_result(check, seen[check.id], empty=empty) for check in wanted]
+                seen[check.id] = _still_wrong(await examine(check, at), seen.get(check.id))
+    results = [verdict_of(check, seen[check.id], empty=empty) for check in wanted]
     return {
         "ok": all(result["ok"] for result in results),
         "empty": empty,
@@ -109,10 +109,14 @@ async def _looking(scene: Scene, extents: Mapping[Any, Any], progress: Progress)
     )
     try:
         async with conn.transaction(isolation="repeatable_read", readonly=True):
-            present = frozenset(row["s"] for row in await conn.fetch(_PRESENT, list(SERVICES)))
-            yield Look(conn, scene, present, extents, progress)
+            yield Look(conn, scene, await services_in(conn), extents, progress)
     finally:
         await conn.close()
+
+
+async def services_in(conn: asyncpg.Connection) -> frozenset[str]:
+    """Return the services whose tables are there."""
+    return frozenset(row["s"] for row in await conn.fetch(_PRESENT, list(SERVICES)))
 
 
 async def _is_empty(at: Look) -> bool:
@@ -123,7 +127,8 @@ async def _is_empty(at: Look) -> bool:
     return not any(extent.end for place, extent in at.extents.items() if place.topic in HAPPENINGS)
 
 
-async def _looked(check: Check, at: Look) -> Seen:
+async def examine(check: Check, at: Look) -> Seen:
+    """Let one check look; it says so when the tables it needs are not there."""
     missing = sorted(check.needs - at.services)
     if missing:
         return Seen(0, reason=f"There are no tables of {', '.join(missing)}.")
@@ -138,7 +143,8 @@ def _still_wrong(seen: Seen, before: Seen | None) -> Seen:
     return Seen(seen.examined, [finding for finding in seen.wrong if finding in known], seen.reason, seen.finished)
 
 
-def _result(check: Check, seen: Seen, *, empty: bool) -> dict[str, Any]:
+def verdict_of(check: Check, seen: Seen, *, empty: bool) -> dict[str, Any]:
+    """Return what the answer says of one check."""
     reason = seen.reason
     if not seen.examined and not reason:
         reason = "There was nothing to examine."

@@ -4,6 +4,7 @@
 """
 
 import json
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,8 @@ def answer(value: Mapping[str, Any], *, as_json: bool, show: Callable[[Console],
     if as_json:
         typer.echo(json.dumps(value, ensure_ascii=False))
     else:
-        show(Console(highlight=False))
+        # A pipe has no width of its own; 80 columns would fold every id.
+        show(Console(highlight=False, width=None if sys.stdout.isatty() else 160))
 
 
 def table(*columns: str) -> Table:

@@ -50,16 +50,23 @@ def journey(
 
 
 def _encounter_id(base_url: str, home: Path | None, identifier: str) -> UUID:
-    """Return the encounter meant; an identifier of another system is resolved by admission, who alone knows those."""
+    """Return the encounter meant: by the identifier another system gave the stay or day case, else as our own id.
+
+    Other systems use UUIDs as well, so theirs are asked for first.
+    """
+    clerk = credential_for(home, role=Role.BED_MANAGER.value)
+    token = log_in(base_url, clerk).token
+    for path, what in (("admission/encounters", "encounters"), ("daysurgery/cases", "cases")):
+        try:
+            found = _get(base_url, token, path, params={"identifier": identifier})[what]
+        except BadInput:
+            continue
+        if found:
+            return UUID(found[0]["encounter_id"])
     try:
         return UUID(identifier)
     except ValueError:
-        pass
-    token = log_in(base_url, credential_for(home, role=Role.BED_MANAGER.value)).token
-    found = _get(base_url, token, "admission/encounters", params={"identifier": identifier})["encounters"]
-    if not found:
-        raise BadInput("No stay has this identifier.")
-    return UUID(found[0]["encounter_id"])
+        raise BadInput("No stay has this identifier.") from None
 
 
 def _get(base_url: str, token: str, path: str, *, params: Mapping[str, str] | None = None) -> Any:

@@ -2,6 +2,7 @@
 
     inpatient     patient, stay, admission, deposit, charges, settlement, discharge, cleaning, follow-up
     day surgery   patient, case, slot, arrival, deposit, operation, charges, settlement, discharge, cleaning, follow-up
+    no bed, or another stay at that time: cancelled, so that nothing is held for a patient who cannot come
     a death       is discharged before it is settled; nobody follows it up
     no end        stops after the charges: the patient is still there
 
@@ -11,7 +12,8 @@ that was played before changes nothing. The sum of the claims is the sum the pay
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -29,6 +31,8 @@ OPEN_SLOT = timedelta(hours=12)
 CLEANING = timedelta(minutes=30)
 """How long after the patient left the bed is clean; no bundle says."""
 IN_FLIGHT = 8
+
+REFUSED_AT_IMPORT = "refused_at_import"
 
 _NO_BED = frozenset({"bed_not_assigned_yet", "no_day_bed_yet"})
 _CLEANED_BY_OTHERS = "not_to_clean"
@@ -141,9 +145,8 @@ class Player:
         stay = (await visit.do("registered", "admission", "/encounters", wanted)).body
         visit.played.encounter_id = stay["encounter_id"]
         place = f"/encounters/{stay['encounter_id']}"
-        await self._into_bed(
-            visit, lambda patience: visit.do("admitted", "admission", f"{place}/admission", patience_seconds=patience)
-        )
+        async with self._or_cancelled(visit, "admission", f"{place}/cancellation", {}):
+            await self._into_bed(visit, "admitted", "admission", f"{place}/admission")
         await self._deposit(visit, place)
         await self._charge(visit, place)
         if journey.ends_at is None:
@@ -173,10 +176,9 @@ class Player:
             "starts_at": journey.starts_at.isoformat(),
             "ends_at": max(ends_at, journey.starts_at + SLOT_MIN).isoformat(),
         }
-        await visit.do("booked", "daysurgery", f"{steps}/booking", slot)
-        await self._into_bed(
-            visit, lambda patience: visit.do("arrived", "daysurgery", f"{steps}/arrival", patience_seconds=patience)
-        )
+        async with self._or_cancelled(visit, "daysurgery", f"{steps}/cancellation", {"by": "hospital"}):
+            await visit.do("booked", "daysurgery", f"{steps}/booking", slot)
+            await self._into_bed(visit, "arrived", "daysurgery", f"{steps}/arrival")
         await self._deposit(visit, place)
         for step, at in (("start", journey.operation.started_at), ("end", journey.operation.ended_at)):
             await visit.do(f"operation-{step}", "daysurgery", f"{steps}/operation-{step}", at=at)
@@ -215,14 +217,39 @@ class Player:
         self._tokens[person.identifier] = token
         return token
 
-    async def _into_bed(self, visit: _Visit, enter: Callable[[float], Awaitable[Answer]]) -> None:
-        """Bring the patient into the bed; when the pool said that there is none, do not wait for ever.
+    @asynccontextmanager
+    async def _or_cancelled(
+        self, visit: _Visit, service: str, path: str, body: Mapping[str, Any]
+    ) -> AsyncIterator[None]:
+        """Cancel a stay whose patient could not be brought in, so that it holds no bed and no place in the queue.
+
+        Raises:
+            Declined: what the block met; in later runs, that an earlier one met it.
+        """
+        try:
+            yield
+        except Declined:
+            step = visit.step
+            try:
+                cancelled = await visit.do("cancelled", service, path, {**body, "reason": REFUSED_AT_IMPORT})
+            except Declined:
+                pass  # the patient is in already: what was declined is told, and nothing is taken back
+            else:
+                if cancelled.known_before:
+                    detail = "An earlier run could not bring the patient in, and cancelled."
+                    raise Declined(409, "refused_before", detail) from None
+            finally:
+                visit.step = step
+            raise
+
+    async def _into_bed(self, visit: _Visit, step: str, service: str, path: str) -> None:
+        """Bring the patient into the bed; when the pool says that there is none, do not wait any longer.
 
         Raises:
             Declined: no bed is free for this stay, with the pool's reason.
         """
         try:
-            await enter(0)
+            await visit.do(step, service, path, patience_seconds=0)
         except Declined as declined:
             if not declined.not_yet:
                 raise
@@ -230,7 +257,7 @@ class Player:
             if reason is not None:
                 detail = f"{declined.detail} The pool says {reason}."
                 raise Declined(declined.status, declined.code, detail, not_yet=True) from None
-            await enter(PATIENCE_SECONDS)
+            await visit.do(step, service, path)
         visit.played.had_bed = True
 
     async def _why_no_bed(self, visit: _Visit) -> str | None:

@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 import uvicorn
 
+from infra.journeys import client as client_module
 from infra.journeys.catalogue import read_rules
 from infra.journeys.client import Answer, Client, Unreachable
 from infra.journeys.fhir import find_files, read
@@ -163,16 +164,38 @@ async def test_a_stay_without_claims_costs_nothing_and_gives_the_deposit_back(cl
     assert (one.how, one.settled_fen, one.refunded_fen) == ("completed", 0, deposit)
 
 
-async def test_a_stay_the_hospital_refuses_stops_nobody_else(client: Client, folder: Folder):
+async def test_a_stay_the_hospital_refuses_stops_nobody_else_and_holds_no_bed(
+    hospital: Hospital, client: Client, folder: Folder
+):
     overlapping = an_encounter(uuid(2), start="2015-03-02T00:00:00Z", end="2015-03-09T00:00:00Z")
     journeys = folder.read(
         a_patient(), a_patient(BERT), an_encounter(), overlapping, an_encounter(uuid(3), patient=BERT)
     ).journeys
-    hows = {one.journey.encounter_id: one.how for one in await played(client, *journeys)}
-    assert hows == {uuid(1): "completed", uuid(2): "refused", uuid(3): "completed"}
+    first = {one.journey.encounter_id: one for one in await played(client, *journeys)}
+    assert {name: one.how for name, one in first.items()} == {
+        uuid(1): "completed",
+        uuid(2): "refused",
+        uuid(3): "completed",
+    }
+    assert first[uuid(2)].reason.startswith("admitted: ")
+    assert "overlapping_stay" in first[uuid(2)].reason
+    assert not await hospital.sql("beds", "SELECT 1 FROM bed WHERE commitment <> 'free'")
+    before = await events(hospital)
     (refused,) = [one for one in await played(client, *journeys) if one.how == "refused"]
-    assert refused.reason.startswith("admitted: ")
-    assert "overlapping_stay" in refused.reason
+    assert "earlier run" in refused.reason
+    assert await events(hospital) == before
+
+
+async def test_a_full_hospital_refuses_with_the_reason_the_pool_gives(
+    hospital: Hospital, client: Client, folder: Folder, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(client_module, "WAIT_SECONDS", 1)
+    await hospital.sql("beds", "UPDATE bed SET service = 'suspended' WHERE kind = 'inpatient'")
+    (journey,) = folder.read(a_patient(), an_encounter(), a_claim(100)).journeys
+    (one,) = await played(client, journey)
+    assert (one.how, one.no_bed, one.had_bed) == ("refused", True, False)
+    assert "no_free_bed" in one.reason
+    assert not await hospital.sql("beds", "SELECT 1 FROM bed_request WHERE state = 'waiting'")
 
 
 class _Cut(Client):

@@ -196,3 +196,5 @@ BEGIN
         EXECUTE format('REVOKE EXECUTE ON FUNCTION move_balances FROM %I', other);
     END LOOP;
 END $$;
+
+-- check: SELECT count(*) = 0 FROM information_schema.role_table_grants WHERE table_schema = current_schema() AND table_name IN ('entry', 'line', 'settlement') AND grantee <> current_user AND privilege_type IN ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE')

@@ -1,4 +1,4 @@
-"""One hospital whose day is played once through its doors, and a fresh copy of its database for every test that breaks a rule."""
+"""One hospital whose day is played once through its doors; rules are broken in transactions that end undone, or in copies of it."""
 
 import asyncio
 import copy
@@ -14,7 +14,8 @@ import orjson
 import pytest
 import pytest_asyncio
 
-from infra.audit.run import audit
+from infra.audit.check import Look
+from infra.audit.run import CHECKS, audit, examine, services_in, verdict_of
 from infra.audit.scene import Scene
 from services.insight.domain import Views
 from shared.access import seal
@@ -164,6 +165,60 @@ def played(databases: Databases) -> Iterator[Played]:
     yield asyncio.run(_played(databases))
 
 
+async def _change(conn: asyncpg.Connection, statements: tuple[str, ...]) -> None:
+    """Change rows as somebody who gets around every trigger and foreign key."""
+    await conn.execute("SET session_replication_role = replica")
+    for statement in statements:
+        done = await conn.execute(statement)
+        assert done.split()[0] not in ("UPDATE", "DELETE", "INSERT") or not done.endswith(" 0"), (
+            f"{statement} changed nothing"
+        )
+
+
+async def _told_by_views(broker: MemoryBroker, path: str) -> Any:
+    """Answer as insight would, from its real views over what lies on the broker."""
+    views = Views({}, {})
+    for log in broker.logs.values():
+        for record in log:
+            headers = dict(record.headers)
+            known = EVENTS.get(headers.get("ce_type", b"").decode())
+            if known is not None:
+                views.apply(known.model_validate_json(record.value or b""), int(headers["ce_aggregateversion"]))
+    return {"wards": views.census()} if path.endswith("census") else {"journeys": views.journeys_in_flight()}
+
+
+@dataclass
+class Courtroom:
+    """The played hospital itself: rules are broken in a transaction, judged in it, and rolled back."""
+
+    dsn: str
+    broker: MemoryBroker
+
+    async def judge(self, id_: str, *statements: str) -> dict[str, Any]:
+        """Return what a check says of the hospital after these changes."""
+        check = next(check for check in CHECKS if check.id == id_)
+        conn = await asyncpg.connect(self.dsn)
+        try:
+            transaction = conn.transaction()
+            await transaction.start()
+            await _change(conn, statements)
+            await conn.execute("SET LOCAL search_path = pg_catalog")
+            reader = MemoryReader(self.broker)
+            scene = Scene(dsn=self.dsn, topics=reader, ask=lambda path: _told_by_views(self.broker, path))
+            at = Look(conn, scene, await services_in(conn), await reader.extents())
+            found = verdict_of(check, await examine(check, at), empty=False)
+            await transaction.rollback()
+            return found
+        finally:
+            await conn.close()
+
+
+@pytest.fixture(scope="session")
+def courtroom(databases: Databases, played: Played) -> Courtroom:
+    """The played hospital, for changes that are taken back."""
+    return Courtroom(with_database(databases.admin_dsn, played.database), played.broker)
+
+
 @dataclass
 class Evidence:
     """A copy of the played hospital: its database, its broker, its logs; a test may tamper with each."""
@@ -174,21 +229,10 @@ class Evidence:
     logs: Path
 
     async def tamper(self, *statements: str) -> None:
-        """Change rows as somebody who gets around every constraint, trigger and foreign key."""
+        """Change rows for good."""
         conn = await asyncpg.connect(self.dsn)
         try:
-            await conn.execute("SET session_replication_role = replica")
-            for statement in statements:
-                done = await conn.execute(statement)
-                assert done.split()[0] not in ("UPDATE", "DELETE", "INSERT") or not done.endswith(" 0"), f"{statement} changed nothing"
-        finally:
-            await conn.close()
-
-    async def value(self, query: str) -> Any:
-        """Look something up."""
-        conn = await asyncpg.connect(self.dsn)
-        try:
-            return await conn.fetchval(query)
+            await _change(conn, statements)
         finally:
             await conn.close()
 
@@ -197,21 +241,15 @@ class Evidence:
         with (self.logs / f"{service}.log").open("ab") as file:
             file.write(orjson.dumps({"timestamp": "2030-01-01T00:00:00Z", "level": "info", **line}) + b"\n")
 
-    async def ask(self, path: str) -> Any:
-        """Answer as insight would, from its real views over what lies on the broker."""
-        views = Views({}, {})
-        for log in self.broker.logs.values():
-            for record in log:
-                headers = dict(record.headers)
-                known = EVENTS.get(headers.get("ce_type", b"").decode())
-                if known is not None:
-                    views.apply(known.model_validate_json(record.value or b""), int(headers["ce_aggregateversion"]))
-        return {"wards": views.census()} if path.endswith("census") else {"journeys": views.journeys_in_flight()}
-
     @property
     def scene(self) -> Scene:
         """What the audit is given."""
-        return Scene(dsn=self.dsn, topics=MemoryReader(self.broker), logs=self.logs, ask=self.ask)
+        return Scene(
+            dsn=self.dsn,
+            topics=MemoryReader(self.broker),
+            logs=self.logs,
+            ask=lambda path: _told_by_views(self.broker, path),
+        )
 
     async def audit(self, *only: str, **scene: Any) -> dict[str, Any]:
         """Run the audit, or some checks of it, without waiting between looks."""

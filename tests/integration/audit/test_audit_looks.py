@@ -43,7 +43,10 @@ async def test_an_event_sent_twice_is_no_violation(evidence: Evidence):
 
 async def test_a_record_nobody_announced_is_found(evidence: Evidence):
     place = place_with(evidence, events=1)
-    headers = [(name, str(uuid4()).encode() if name == "ce_id" else value) for name, value in evidence.broker.logs[place][-1].headers]
+    headers = [
+        (name, str(uuid4()).encode() if name == "ce_id" else value)
+        for name, value in evidence.broker.logs[place][-1].headers
+    ]
     appended(evidence, place, headers=headers)
     check = await evidence.look("I12-topics")
     assert check["violations"] == 1
@@ -93,7 +96,9 @@ async def test_a_partition_begun_anew_after_its_broker_lost_it_keeps_no_order(ev
     place = place_with(evidence, events=2)
     log = evidence.broker.logs[place]
     log[0], log[1] = log[1]._replace(offset=0), log[0]._replace(offset=1)
-    await evidence.tamper(f"UPDATE beds.consumed SET stream_epoch = 1 WHERE topic = '{place.topic}' AND part = {place.partition}")
+    await evidence.tamper(
+        f"UPDATE beds.consumed SET stream_epoch = 1 WHERE topic = '{place.topic}' AND part = {place.partition}"
+    )
     assert (await evidence.look("I14-topics"))["ok"]
 
 
@@ -101,7 +106,9 @@ async def test_a_stay_whose_events_lie_in_two_partitions_is_found(evidence: Evid
     place = place_with(evidence, events=2)
     other = next(p for p in evidence.broker.logs if p.topic == place.topic and p.partition != place.partition)
     moved = evidence.broker.logs[place].pop()
-    evidence.broker.logs[other].append(moved._replace(partition=other.partition, offset=len(evidence.broker.logs[other])))
+    evidence.broker.logs[other].append(
+        moved._replace(partition=other.partition, offset=len(evidence.broker.logs[other]))
+    )
     check = await evidence.look("I14-topics")
     assert any("lies in two partitions" in example for example in check["examples"]), check
 
@@ -182,7 +189,9 @@ async def test_a_view_that_gives_no_answer_is_not_right_and_the_other_checks_go_
 async def test_a_check_that_could_not_look_is_not_right_and_says_why(evidence: Evidence):
     found = await audit(Scene(dsn=evidence.dsn), only=["I24", "I15-offsets", "I12-topics"], waits_seconds=())
     assert not found["ok"]
-    assert [(check["ok"], check["examined"], bool(check["reason"])) for check in found["checks"]] == [(False, 0, True)] * 3
+    assert [(check["ok"], check["examined"], bool(check["reason"])) for check in found["checks"]] == [
+        (False, 0, True)
+    ] * 3
 
 
 async def test_an_empty_hospital_is_right_and_says_that_nothing_was_proved(databases: Databases):

@@ -83,7 +83,7 @@ def still_alive(processes: dict[int, str]) -> list[int]:
     return [pid for pid, started in processes.items() if started_at(pid) == started]
 
 
-def eventually(holds: Callable[[], bool], seconds: float = 20) -> None:
+def eventually(holds: Callable[[], bool], seconds: float = 60) -> None:
     until = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < until, "it never came true"
