@@ -2,7 +2,7 @@
 
 import asyncio
 import importlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
 import typer
@@ -26,8 +26,8 @@ def register(app: typer.Typer) -> None:
         if name not in NAMES:
             raise BadInput(f"There is no bench of that name; there are: {', '.join(NAMES)}.")
         module, function = NAMES[name]
-        measure: Callable[[], Awaitable[dict[str, Any]]] = getattr(importlib.import_module(module), function)
-        found = asyncio.run(measure())  # type: ignore[arg-type]
+        measure: Callable[[], Coroutine[Any, Any, dict[str, Any]]] = getattr(importlib.import_module(module), function)
+        found = asyncio.run(measure())
 
         def show(console: Console) -> None:
             rows = table("", ">ours", ">bare", ">ratio", "unit")

@@ -14,7 +14,9 @@ async def types_of(hospital: Hospital, encounter: str) -> list[str]:
     """Return the names of all events of one stay, service by service."""
     found = []
     for service in hospital.runtimes:
-        rows = await hospital.sql(service, "SELECT type FROM outbox WHERE correlation_id = $1::uuid ORDER BY id", encounter)
+        rows = await hospital.sql(
+            service, "SELECT type FROM outbox WHERE correlation_id = $1::uuid ORDER BY id", encounter
+        )
         found += [row["type"].split(".")[2] for row in rows]
     return found
 
@@ -40,7 +42,9 @@ async def test_a_stay_runs_from_request_to_follow_up_with_its_23_events(hospital
         + ["AccountOpened"] + ["ChargePosted"] * 5 + ["AccountSettled", "AccountClosed"]
         + ["FollowUpPlanActivated", "FollowUpTasksCreated"]
     )  # fmt: skip
-    freed = await hospital.sql("beds", "SELECT type FROM outbox WHERE type LIKE '%BedCleaned%' OR type LIKE '%BedFreed%'")
+    freed = await hospital.sql(
+        "beds", "SELECT type FROM outbox WHERE type LIKE '%BedCleaned%' OR type LIKE '%BedFreed%'"
+    )
     assert len(freed) == 2
 
 
@@ -142,7 +146,9 @@ async def test_a_hold_that_ran_out_goes_back_to_the_queue(hospital: Hospital):
     [timer] = hospital.runtimes["beds"].spec.timers
     await timer.turn(hospital.runtimes["beds"].db)
     await hospital.drain()
-    assert (await hospital.bed_of(encounter))["state"] == "assigned", "a bed is free, so the next one is offered at once"
+    assert (await hospital.bed_of(encounter))["state"] == "assigned", (
+        "a bed is free, so the next one is offered at once"
+    )
     types = await types_of(hospital, encounter)
     assert types.count("BedHoldExpired") == 1
     assert types.count("BedAssigned") == 2
@@ -153,14 +159,19 @@ async def test_the_dead_are_not_called(hospital: Hospital):
     await hospital.do(f"/admission/encounters/{encounter}/discharge", {"disposition": "5"})
     response = await hospital.ask("GET", f"/followup/encounters/{encounter}/plan")
     assert response.status_code == 404
-    assert await hospital.refused(f"/admission/encounters/{encounter}/discharge-cancellation", {"reason": "x"}) == "deceased"
+    assert (
+        await hospital.refused(f"/admission/encounters/{encounter}/discharge-cancellation", {"reason": "x"})
+        == "deceased"
+    )
 
 
 async def test_a_day_case_books_arrives_and_goes_home(hospital: Hospital):
     tok = await hospital.register_patient()
     assert isinstance(hospital.clock, FrozenClock)
     starts, ends = hospital.clock.at + timedelta(hours=1), hospital.clock.at + timedelta(hours=7)
-    case = await hospital.do("/daysurgery/cases", {"patient_tok": tok, "procedure": "73761001", "payer_kind": "self_pay"})
+    case = await hospital.do(
+        "/daysurgery/cases", {"patient_tok": tok, "procedure": "73761001", "payer_kind": "self_pay"}
+    )
     path, encounter = f"/daysurgery/cases/{case['case_id']}", case["encounter_id"]
     await hospital.do(f"{path}/booking", {"starts_at": starts.isoformat(), "ends_at": ends.isoformat()})
     hospital.clock.advance(timedelta(hours=1))
@@ -178,11 +189,13 @@ async def test_a_day_case_books_arrives_and_goes_home(hospital: Hospital):
     assert len((await hospital.see(f"/followup/encounters/{encounter}/plan"))["tasks"]) >= 1
 
 
-async def test_a_converted_day_case_keeps_its_account_and_bed_V7(hospital: Hospital):
+async def test_a_converted_day_case_keeps_its_account_and_bed_v7(hospital: Hospital):
     tok = await hospital.register_patient()
     assert isinstance(hospital.clock, FrozenClock)
     starts, ends = hospital.clock.at, hospital.clock.at + timedelta(hours=6)
-    case = await hospital.do("/daysurgery/cases", {"patient_tok": tok, "procedure": "73761001", "payer_kind": "self_pay"})
+    case = await hospital.do(
+        "/daysurgery/cases", {"patient_tok": tok, "procedure": "73761001", "payer_kind": "self_pay"}
+    )
     path, encounter = f"/daysurgery/cases/{case['case_id']}", case["encounter_id"]
     await hospital.do(f"{path}/booking", {"starts_at": starts.isoformat(), "ends_at": ends.isoformat()})
     await hospital.do(f"{path}/arrival")

@@ -37,6 +37,14 @@ async def addresses(hospital: Hospital) -> AsyncIterator[dict[str, str]]:
     while not all(server.started for server in servers.values()):  # noqa: ASYNC110 - uvicorn tells it in no other way
         await asyncio.sleep(0.01)
 
+    one_at_a_time, drain = asyncio.Lock(), hospital.drain
+
+    async def drained(*, parked_is_fine: bool = False) -> None:
+        async with one_at_a_time:
+            await drain(parked_is_fine=parked_is_fine)
+
+    hospital.drain = drained  # type: ignore[method-assign]
+
     async def flow() -> None:
         while True:
             await hospital.drain()
@@ -179,8 +187,8 @@ async def test_a_stay_the_hospital_refuses_stops_nobody_else_and_holds_no_bed(
     }
     assert first[uuid(2)].reason.startswith("admitted: ")
     assert "overlapping_stay" in first[uuid(2)].reason
-    assert not await hospital.sql("beds", "SELECT 1 FROM bed WHERE commitment <> 'free'")
     before = await events(hospital)
+    assert not await hospital.sql("beds", "SELECT 1 FROM bed WHERE commitment <> 'free'")
     (refused,) = [one for one in await played(client, *journeys) if one.how == "refused"]
     assert "earlier run" in refused.reason
     assert await events(hospital) == before
@@ -194,7 +202,8 @@ async def test_a_full_hospital_refuses_with_the_reason_the_pool_gives(
     (journey,) = folder.read(a_patient(), an_encounter(), a_claim(100)).journeys
     (one,) = await played(client, journey)
     assert (one.how, one.no_bed, one.had_bed) == ("refused", True, False)
-    assert "no_free_bed" in one.reason
+    assert "The pool says no_free_bed." in one.reason
+    await hospital.drain()
     assert not await hospital.sql("beds", "SELECT 1 FROM bed_request WHERE state = 'waiting'")
 
 

@@ -44,11 +44,11 @@ class Bench:
         """Commit one event of `thing` in the publisher."""
         async with transaction(db or self.publisher) as tx:
             await tx.conn.execute("SELECT pg_advisory_xact_lock(hashtext($1))", thing)
-            outbox.append(tx, self.happened(thing=thing, note=note))  # type: ignore[call-arg]
+            outbox.append(tx, self.happened(thing=thing, note=note))
 
-    def start_relay(self) -> asyncio.Task[None]:
+    def start_relay(self) -> None:
         relay = Relay(PUBLISHER, self.publisher, self.make_producer)
-        return self._spawn(relay.run())
+        self._spawn(relay.run())
 
     def start_resync(self) -> None:
         self._spawn(
@@ -71,10 +71,8 @@ class Bench:
         self._spawn(self.consumer.run())
         return self.consumer
 
-    def _spawn(self, work: Any) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self.tasks.append(task)
-        return task
+    def _spawn(self, work: Any) -> None:
+        self.tasks.append(asyncio.create_task(work))
 
     async def stop(self) -> None:
         for task in self.tasks:
@@ -86,7 +84,9 @@ class Bench:
         rows = await self.subscriber.pool.fetch("SELECT thing, version FROM effect ORDER BY no")
         return [(row["thing"], row["version"]) for row in rows]
 
-    async def eventually(self, wanted: Callable[[list[tuple[str, int]]], bool], seconds: float = 30) -> list[tuple[str, int]]:
+    async def eventually(
+        self, wanted: Callable[[list[tuple[str, int]]], bool], seconds: float = 30
+    ) -> list[tuple[str, int]]:
         """Return the effects once they are as wanted; fails with what they were."""
         found: list[tuple[str, int]] = []
         for _ in range(int(seconds * 20)):
@@ -107,7 +107,10 @@ class Bench:
 async def record_effect(tx: Transaction, event: Any, envelope: Envelope) -> None:
     """Write one effect row per applied event."""
     await tx.conn.execute(
-        "INSERT INTO effect (thing, version, event_id) VALUES ($1, $2, $3)", event.thing, envelope.version, envelope.event_id
+        "INSERT INTO effect (thing, version, event_id) VALUES ($1, $2, $3)",
+        event.thing,
+        envelope.version,
+        envelope.event_id,
     )
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from shared.db import transaction
 from shared.errors import Refused
+from shared.messaging import outbox
 from shared.messaging.relay import Relay, RelayFenced, resend
 from tests.messaging.conftest import PUBLISHER, Bench, poisoned, record_effect
 
@@ -33,12 +34,14 @@ async def test_every_committed_event_is_applied_once_and_in_order(bench: Bench):
 async def test_an_event_of_a_rolled_back_decision_is_never_seen(bench: Bench):
     bench.start_relay()
     bench.start_consumer()
-    with pytest.raises(RuntimeError):
-        async with transaction(bench.publisher) as tx:
-            from shared.messaging import outbox
 
-            outbox.append(tx, bench.happened(thing="a", note="never"))  # type: ignore[call-arg]
+    async def change_ones_mind() -> None:
+        async with transaction(bench.publisher) as tx:
+            outbox.append(tx, bench.happened(thing="a", note="never"))
             raise RuntimeError("The ward changed its mind.")
+
+    with pytest.raises(RuntimeError):
+        await change_ones_mind()
     await bench.announce("a", "real")
     assert await bench.eventually(lambda found: len(found) >= 1) == [("a", 1)]
 
@@ -126,6 +129,7 @@ async def test_a_refused_event_is_parked_and_later_events_of_the_same_thing_park
     for thing, note in (("a", "ok"), ("a", "refused"), ("a", "later"), ("b", "ok")):
         await bench.announce(thing, note)
     await bench.eventually(lambda found: ("b", 1) in found)
+    rows = []
     for _ in range(200):
         rows = await bench.subscriber.pool.fetch("SELECT aggregate_id, version, reason FROM parked ORDER BY version")
         if len(rows) == 2:
@@ -151,7 +155,10 @@ async def test_a_refused_event_is_parked_and_later_events_of_the_same_thing_park
 async def test_poison_is_parked_and_the_partition_goes_on(bench: Bench, what, value, headers):
     given = poisoned(bench.happened, "poison", 1) if headers is None else headers
     if headers == "unknown":
-        given = [(k, b"wardstream.beds.NeverHeardOf.v9" if k == "ce_type" else v) for k, v in poisoned(bench.happened, "p", 1)]
+        given = [
+            (k, b"wardstream.beds.NeverHeardOf.v9" if k == "ce_type" else v)
+            for k, v in poisoned(bench.happened, "p", 1)
+        ]
     await bench.send_raw(value, given, key=b"a")
     bench.start_relay()
     bench.start_consumer()
@@ -186,7 +193,8 @@ async def test_the_beacon_notices_a_lost_tail(bench: Bench):
         await bench.eventually(lambda found: len(found) == 3)
         await relay.send_beacons(conn, producer)
         await asyncio.sleep(1.0)
-        assert bench.consumer is not None and bench.consumer.halted == {}
+        assert bench.consumer is not None
+        assert bench.consumer.halted == {}
         await conn.execute("UPDATE relay_sent SET events = events + 1, version_sum = version_sum + 4")
         await relay.send_beacons(conn, producer)
     await producer.stop()

@@ -40,7 +40,7 @@ class OpenGate(TokenVerifier):
     async def verify(self, token: str) -> Actor:
         """Return the same person for the same roles."""
         if token not in self.people:
-            roles = ALL_ROLES if token == "all" else frozenset(Role(name) for name in token.split("+"))  # noqa: S105
+            roles = ALL_ROLES if token == "all" else frozenset(Role(name) for name in token.split("+"))
             self.people[token] = Actor(uuid4(), token, roles, frozenset({ALL_WARDS}), uuid4())
         return self.people[token]
 
@@ -48,7 +48,9 @@ class OpenGate(TokenVerifier):
 class Hospital:
     """Five services and the way to talk to them."""
 
-    def __init__(self, runtimes: dict[str, Runtime], apps: dict[str, FastAPI], broker: MemoryBroker, clock: Clock) -> None:
+    def __init__(
+        self, runtimes: dict[str, Runtime], apps: dict[str, FastAPI], broker: MemoryBroker, clock: Clock
+    ) -> None:
         self.runtimes = runtimes
         self.apps = apps
         self.broker = broker
@@ -154,7 +156,9 @@ class Hospital:
     async def charge(self, encounter: str, *amounts_fen: int) -> list[str]:
         """Post charges and return their entries."""
         return [
-            (await self.do(f"/billing/encounters/{encounter}/charges", {"item": "test", "amount_fen": amount}))["entry_id"]
+            (await self.do(f"/billing/encounters/{encounter}/charges", {"item": "test", "amount_fen": amount}))[
+                "entry_id"
+            ]
             for amount in amounts_fen
         ]
 

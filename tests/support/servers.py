@@ -48,7 +48,7 @@ def postgres() -> Iterator[Server]:
     if url := os.environ.get("WARDSTREAM_TEST_POSTGRES_URL"):
         yield Server(url, "environment")
     elif _image_is_here(POSTGRES_IMAGE):
-        from testcontainers.postgres import PostgresContainer  # noqa: PLC0415
+        from testcontainers.postgres import PostgresContainer
 
         with PostgresContainer(POSTGRES_IMAGE, driver=None) as container:
             yield Server(container.get_connection_url(), f"container {POSTGRES_IMAGE}")
@@ -65,7 +65,7 @@ def kafka() -> Iterator[Server]:
     if bootstrap := os.environ.get("WARDSTREAM_TEST_KAFKA"):
         yield Server(bootstrap, "environment")
     elif _image_is_here(KAFKA_IMAGE):
-        from testcontainers.kafka import KafkaContainer  # noqa: PLC0415
+        from testcontainers.kafka import KafkaContainer
 
         with KafkaContainer(KAFKA_IMAGE).with_kraft() as container:
             yield Server(container.get_bootstrap_server(), f"container {KAFKA_IMAGE}")

@@ -2,7 +2,7 @@
 
 import asyncio
 import copy
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -131,10 +131,10 @@ async def _day_case(hospital: Hospital) -> dict[str, Any]:
 async def _played(databases: Databases) -> Played:
     async with opened_hospital(databases, MovingClock(datetime(2026, 3, 2, 8, 0, tzinfo=UTC))) as hospital:
         facts = await _play(hospital)
+        dsn = str((await hospital.sql("beds", "SELECT current_database() AS name"))[0]["name"])
         for runtime in hospital.runtimes.values():
             async with runtime.db.pool.acquire() as conn:
                 assert await seal.seal(conn) is not None
-                dsn = str(await conn.fetchval("SELECT current_database()"))
         for runtime in hospital.runtimes.values():
             runtime.db.pool.terminate()
         await _index(with_database(databases.admin_dsn, dsn))
@@ -160,9 +160,9 @@ async def _index(dsn: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def played(databases: Databases) -> Iterator[Played]:
+def played(databases: Databases) -> Played:
     """The played day; nobody changes it."""
-    yield asyncio.run(_played(databases))
+    return asyncio.run(_played(databases))
 
 
 async def _change(conn: asyncpg.Connection, statements: tuple[str, ...]) -> None:
@@ -257,7 +257,7 @@ class Evidence:
 
     async def look(self, id_: str, **scene: Any) -> dict[str, Any]:
         """Run one check."""
-        (check,) = (await self.audit(id_, **scene))["checks"]
+        check: dict[str, Any] = (await self.audit(id_, **scene))["checks"][0]
         return check
 
 
