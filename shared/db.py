@@ -192,6 +192,10 @@ async def _prepare_session(conn: asyncpg.Connection) -> None:
     )
 
 
+async def _leave_session(_conn: asyncpg.Connection) -> None:
+    """Leave a session as it is: nothing here sets session state, and the default reset is one more commit per request."""
+
+
 async def create_pool(settings: ServiceSettings, *, size_min: int = 2) -> asyncpg.Pool:
     """Open the service's pool; every wait in it is bounded, so that a half-open socket ends by itself (4-reliability 1)."""
     pool = await asyncpg.create_pool(
@@ -202,10 +206,12 @@ async def create_pool(settings: ServiceSettings, *, size_min: int = 2) -> asyncp
         timeout=10,
         max_inactive_connection_lifetime=300,
         init=_prepare_session,
+        reset=_leave_session,
         server_settings={
             "application_name": "wardstream",
             "timezone": "UTC",
             "jit": "off",
+            "plan_cache_mode": "force_generic_plan",
             "statement_timeout": str(settings.statement_timeout_ms),
             "lock_timeout": "5000",
             "idle_in_transaction_session_timeout": "15000",

@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared import faults, telemetry
 from shared.access.actor import Actor
-from shared.access.policy import Permission, require, scope_of
+from shared.access.policy import MATRIX, Permission, require, scope_of
 from shared.access.policy import Scope as Reach
 from shared.access.roles import Role
 from shared.access.tokens import TokenVerifier
@@ -291,19 +291,32 @@ class FactBody(Body):
         return self
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Caller:
-    """Who is asking, for checks that need the object's ward."""
+    """Who is asking, for checks that need the object's ward; remembers the role that allowed it, for the audit."""
 
     actor: Actor
+    role: Role | None = None
 
     def require(self, permission: Permission, *, ward: str | None = None) -> Role:
         """Return the role that allows this here, or refuse (S1)."""
-        return require(self.actor, permission, ward=ward)
+        self.role = require(self.actor, permission, ward=ward)
+        return self.role
+
+    def require_somewhere(self, permission: Permission) -> None:
+        """Refuse when no role of the actor holds this anywhere; where exactly is asked once the ward is known."""
+        self.role = next((role for role in MATRIX if role in self.actor.roles and permission in MATRIX[role]), None)
+        if self.role is None:
+            require(self.actor, permission)
 
     def scope_of(self, permission: Permission) -> Reach:
         """Return the wards in which this is allowed."""
         return scope_of(self.actor, permission)
+
+    @property
+    def said_role(self) -> str:
+        """Return the role for the audit row; of a refused one all roles."""
+        return self.role.value if self.role else ",".join(sorted(role.value for role in self.actor.roles))
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,9 +398,9 @@ class Door:
         caller = Caller(actor)
         await self._require_anywhere(request, caller, permission)
         occurred_at, source = _fact_time(body, caller)
-        route = f"{request.method} {request.url.path}"
+        route = _route_of(request)
         text = b"" if body is None else body.model_dump_json().encode()
-        body_hash = hashlib.sha256(route.encode() + b"\n" + text).digest()[:16]
+        body_hash = hashlib.sha256(f"{request.method} {request.url.path}\n".encode() + text).digest()[:16]
         deadline = asyncio.get_running_loop().time() + wait_seconds_of(request)
         tries = 0
         while True:
@@ -443,7 +456,7 @@ class Door:
                 )
                 answered = await action(tx, caller)
                 telemetry.name_encounter(tx.correlation_id)
-                tx.role = ",".join(sorted(role.value for role in actor.roles))
+                tx.role = caller.said_role
                 tx.audits.append(_audit_row(_route_of(request), answered))
                 content = _json(answered.body)
                 await outbox.flush(
@@ -471,7 +484,7 @@ class Door:
                     tx = Transaction(conn=conn, now=now, actor=caller.actor.user_id)
                     answered = await read(tx, caller)
                     if answered.audited:
-                        tx.role = ",".join(sorted(role.value for role in caller.actor.roles))
+                        tx.role = caller.said_role
                         tx.audits.append(_audit_row(_route_of(request), answered))
                         await outbox.flush(tx)
                 return _response(
@@ -486,9 +499,11 @@ class Door:
                 tries = await _again_or_give_up(tries + 2, error)
 
     async def _require_anywhere(self, request: Request, caller: Caller, permission: Permission) -> None:
-        if not caller.scope_of(permission):
+        try:
+            caller.require_somewhere(permission)
+        except Forbidden:
             await self._audit_denial(request, caller.actor, permission)
-            require(caller.actor, permission)
+            raise
 
     async def _audit_denial(self, request: Request, actor: Actor, permission: Permission) -> None:
         async with self._db.pool.acquire(timeout=10) as conn, conn.transaction():

@@ -118,8 +118,8 @@ class TopicsPass:
 
     async def _take(self, batch: Sequence[Record]) -> None:
         by_owner: dict[str, list[tuple[Record, dict[str, bytes]]]] = {}
+        self._search(batch)
         for record in batch:
-            self._search(record)
             place = TopicPartition(record.topic, record.partition)
             expected = self._next[place]
             if record.offset != expected:
@@ -151,15 +151,17 @@ class TopicsPass:
         if at.tzinfo is not None:
             self._kept_since[place.topic] = max(at, self._kept_since.get(place.topic, at))
 
-    def _search(self, record: Record) -> None:
+    def _search(self, batch: Sequence[Record]) -> None:
+        """Search a batch at once, and its records one by one only when something was found."""
         if self._haystack is None:
             return
-        parts = [record.key or b"", record.value or b""]
-        for name, value in record.headers:
-            parts += (name.encode(), value or b"")
-        for label in self._haystack.find(b"\n".join(parts)):
-            if len(self._found.exposed) < FINDINGS_MAX:
-                self._found.exposed.add(f"a record in {record.topic} holds {label}")
+        texts = [_text_of(record) for record in batch]
+        if not self._haystack.find(b"\n".join(texts)):
+            return
+        for record, text in zip(batch, texts, strict=True):
+            for label in self._haystack.find(text):
+                if len(self._found.exposed) < FINDINGS_MAX:
+                    self._found.exposed.add(f"a record in {record.topic} holds {label}")
 
     async def _compare(self, owner: str, records: Sequence[tuple[Record, dict[str, bytes]]]) -> None:
         ids = sorted({_id_of(headers) for _, headers in records} - {""})
@@ -228,6 +230,14 @@ def _add(findings: list[str], finding: str) -> None:
 
 def _place_of(row: Any) -> TopicPartition:
     return TopicPartition(row["topic"], row["part"])
+
+
+def _text_of(record: Record) -> bytes:
+    """Return everything a record carries, but the names of our own headers."""
+    parts = [record.key or b"", record.value or b""]
+    for name, value in record.headers:
+        parts += (value or b"",) if name.startswith("ce_") else (name.encode(), value or b"")
+    return b"\n".join(parts)
 
 
 def _id_of(headers: dict[str, bytes]) -> str:

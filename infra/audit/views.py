@@ -1,9 +1,19 @@
 """What insight shows, which anybody could throw away, beside what the owners know."""
 
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import asyncpg
 
 from infra.audit.check import Check, Look, Seen, schema
 from infra.audit.scene import Unanswered
+from shared.messaging.broker import TopicPartition
+
+TRIES = 6
+TRY_SECONDS = 0.5
+
+Counts = Mapping[Any, Any]
 
 _CENSUS = """
 SELECT w.ward, count(b.bed_id) AS beds, count(*) FILTER (WHERE b.commitment = 'active') AS occupied, coalesce(max(h.held), 0) AS held
@@ -19,6 +29,11 @@ UNION ALL
 SELECT 'day_surgery', state, count(*) FROM daysurgery.day_case
 WHERE state NOT IN ('discharged', 'cancelled', 'converted') GROUP BY state
 """
+_EVERYBODY = "SELECT (SELECT count(*) FROM admission.encounter) + (SELECT count(*) FROM daysurgery.day_case)"
+_STANDING = """
+SELECT coalesce((SELECT max(id) FROM {s}.outbox), 0) AS announced, (SELECT count(*) FROM {s}.outbox_unsent) AS unsent
+"""
+_READ = "SELECT topic, part, next_offset FROM {s}.consumed"
 _INDEXED = """
 SELECT format('insight does not know event %s of {s}', o.event_id) FROM {s}.outbox o
 WHERE NOT EXISTS (SELECT FROM insight.event_seen e WHERE e.event_id = o.event_id)
@@ -27,40 +42,87 @@ _UNKNOWN = "SELECT format('insight knows event %s, which nobody announced', e.ev
 _NOWHERE = "NOT EXISTS (SELECT FROM {s}.outbox o WHERE o.event_id = e.event_id)"
 
 
-async def _asked(at: Look, path: str) -> Any:
-    """Return what insight answers, or what a check says that cannot ask."""
-    if at.scene.ask is None:
-        return Seen(0, reason="Insight cannot be asked.")
-    try:
-        return await at.scene.ask(path)
-    except Unanswered as error:
-        return Seen(0, reason=str(error), finished=False)
-
-
 async def census_is_what_the_pool_says(at: Look) -> Seen:
     """The live census of every ward equals the pool's own tables."""
-    told = await _asked(at, "/api/insight/census")
-    if isinstance(told, Seen):
-        return told
-    rows = await at.rows(_CENSUS)
-    said = {ward: (counts["beds"], counts["occupied"], counts["held"]) for ward, counts in told["wards"].items()}
-    known = {row["ward"]: (row["beds"], row["occupied"], row["held"]) for row in rows}
-    return Seen(len(known), _differences("ward", said, known))
+
+    def said(told: Any) -> Counts:
+        return {ward: (counts["beds"], counts["occupied"], counts["held"]) for ward, counts in told["wards"].items()}
+
+    def known(rows: Sequence[asyncpg.Record]) -> Counts:
+        return {row["ward"]: (row["beds"], row["occupied"], row["held"]) for row in rows}
+
+    examined = await at.count("SELECT count(*) FROM beds.ward")
+    return await _compared(at, "ward", examined, "/api/insight/census", said, _CENSUS, known)
 
 
 async def journeys_are_what_the_owners_say(at: Look) -> Seen:
     """The live count of journeys in each state equals the tables of admission and day surgery."""
-    told = await _asked(at, "/api/insight/journeys-in-flight")
-    if isinstance(told, Seen):
-        return told
-    rows = await at.rows(_JOURNEYS)
-    said = {(kind, state): n for kind, states in told["journeys"].items() for state, n in states.items() if n}
-    known = {(row["kind"], row["state"]): row["journeys"] for row in rows}
-    everything = "SELECT (SELECT count(*) FROM admission.encounter) + (SELECT count(*) FROM daysurgery.day_case)"
-    return Seen(await at.count(everything), _differences("journeys", said, known))
+
+    def said(told: Any) -> Counts:
+        return {(kind, state): n for kind, states in told["journeys"].items() for state, n in states.items() if n}
+
+    def known(rows: Sequence[asyncpg.Record]) -> Counts:
+        return {(row["kind"], row["state"]): row["journeys"] for row in rows}
+
+    examined = await at.count(_EVERYBODY)
+    return await _compared(at, "journeys", examined, "/api/insight/journeys-in-flight", said, _JOURNEYS, known)
 
 
-def _differences(what: str, said: dict[Any, Any], known: dict[Any, Any]) -> list[str]:
+async def _compared(
+    at: Look,
+    what: str,
+    examined: int,
+    path: str,
+    said: Callable[[Any], Counts],
+    query: str,
+    known: Callable[[Sequence[asyncpg.Record]], Counts],
+) -> Seen:
+    """Compare a view with its owner at a moment in which nothing is on its way: counts of a moving hospital differ by nature."""
+    if at.scene.ask is None:
+        return Seen(0, reason="Insight cannot be asked.")
+    behind = False
+    conn = await asyncpg.connect(at.scene.dsn, server_settings={"default_transaction_read_only": "on"}, timeout=15)
+    try:
+        for _ in range(TRIES):
+            before = await _standing(at, conn)
+            if before is not None:
+                behind = not (await at.scene.ask("/api/insight/progress"))["caught_up"]
+                told = await at.scene.ask(path)
+                async with conn.transaction(isolation="repeatable_read", readonly=True):
+                    rows = await conn.fetch(query)
+                    stood_still = await _standing(at, conn) == before
+                if stood_still and not behind:
+                    return Seen(examined, _differences(what, said(told), known(rows)))
+            await asyncio.sleep(TRY_SECONDS)
+    except Unanswered as error:
+        return Seen(0, reason=str(error), finished=False)
+    finally:
+        await conn.close()
+    if behind:
+        return Seen(examined, ["insight does not catch up with the topics"])
+    return Seen(examined, reason="Not judged: something was on its way the whole time.")
+
+
+async def _standing(at: Look, conn: asyncpg.Connection) -> list[tuple[int, ...]] | None:
+    """Return how far every service is, or nothing while something is unsent or unread."""
+    ends = {} if at.scene.topics is None else await at.scene.topics.extents()
+    found: list[tuple[int, ...]] = []
+    for service in at.announcing:
+        row = await conn.fetchrow(_STANDING.format(s=schema(service)))
+        assert row is not None
+        read = await conn.fetch(_READ.format(s=schema(service)))
+        late = any(
+            TopicPartition(r["topic"], r["part"]) in ends
+            and r["next_offset"] < ends[TopicPartition(r["topic"], r["part"])].end
+            for r in read
+        )
+        if row["unsent"] or late:
+            return None
+        found.append((row["announced"], sum(r["next_offset"] for r in read)))
+    return found
+
+
+def _differences(what: str, said: Counts, known: Counts) -> list[str]:
     return [
         f"{what} {_words(key)}: insight says {_words(said.get(key, 0))}, the owner {_words(known.get(key, 0))}"
         for key in sorted(said.keys() | known.keys(), key=str)

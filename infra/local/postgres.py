@@ -37,6 +37,7 @@ SETTINGS: Mapping[str, str] = {
     "fsync": "on",
     "synchronous_commit": "on",
     "full_page_writes": "on",
+    "wal_compression": "on",
     # Enough for a day of the demo hospital; checkpoints are spread so that they do not dominate the commit times.
     "shared_buffers": "128MB",
     "effective_cache_size": "1GB",

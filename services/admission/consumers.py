@@ -49,7 +49,7 @@ async def on_bed_hold_expired(tx: Transaction, event: BedHoldExpired, envelope: 
 
 async def on_bed_occupied(tx: Transaction, event: BedOccupied, envelope: Envelope) -> None:
     """The patient lies in this bed now, after admission, move or recalled discharge."""
-    await store.mark_moved(tx, event.encounter_id, bed_id=event.bed_id, ward=event.ward)
+    await store.mark_moved(tx, event.encounter_id, bed_id=event.bed_id, ward=event.ward, occupied_at=event.occupied_at)
 
 
 async def on_bed_vacated(tx: Transaction, event: BedVacated, envelope: Envelope) -> None:

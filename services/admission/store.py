@@ -145,14 +145,19 @@ async def mark_bed(
     )
 
 
-async def mark_moved(tx: Transaction, encounter_id: UUID, *, bed_id: int, ward: str) -> None:
-    """Write where the patient lies, as the bed pool says."""
+async def mark_moved(tx: Transaction, encounter_id: UUID, *, bed_id: int, ward: str, occupied_at: datetime) -> None:
+    """Write where the patient lies since `occupied_at`, as the bed pool says.
+
+    That the bed was released later than this stays written: the two are told in different topics, in any order.
+    """
     await tx.conn.execute(
-        "UPDATE encounter SET bed_id = $2, ward = $3, bed_released_at = NULL WHERE encounter_id = $1"
-        " AND (bed_id IS DISTINCT FROM $2 OR ward IS DISTINCT FROM $3 OR bed_released_at IS NOT NULL)",
+        "UPDATE encounter SET bed_id = $2, ward = $3,"
+        " bed_released_at = CASE WHEN bed_released_at >= $4 THEN bed_released_at END WHERE encounter_id = $1"
+        " AND (bed_id IS DISTINCT FROM $2 OR ward IS DISTINCT FROM $3 OR bed_released_at < $4)",
         encounter_id,
         bed_id,
         ward,
+        occupied_at,
     )
 
 

@@ -258,7 +258,8 @@ async def close_stay(tx: Transaction, request: Any, *, cleaning_id: UUID) -> Non
     # A second statement, because an exclusion constraint does not see a sibling's update in the same statement.
     await tx.conn.execute(
         "INSERT INTO bed_claim (id, bed_id, during, state) SELECT $1::uuid, $2::bigint,"
-        " tstzrange($3::timestamptz, (SELECT min(lower(during)) FROM bed_claim WHERE bed_id = $2 AND state <> 'released' AND lower(during) > $3::timestamptz)), 'cleaning'"
+        " tstzrange($3::timestamptz, (SELECT min(lower(during)) FROM bed_claim"
+        " WHERE bed_id = $2 AND state <> 'released' AND lower(during) > $3::timestamptz)), 'cleaning'"
         " WHERE NOT EXISTS (SELECT FROM bed_claim WHERE bed_id = $2 AND state <> 'released' AND during @> $3::timestamptz)",
         cleaning_id,
         request["bed_id"],

@@ -1,5 +1,7 @@
 """Composition of insight."""
 
+import os
+
 from fastapi import APIRouter
 from starlette.types import ASGIApp
 
@@ -46,5 +48,6 @@ def spec(settings: Settings) -> ServiceSpec:
 
 
 if __name__ == "__main__":
+    os.nice(10)  # views give way to wards and money when the machine is busy (R63)
     chosen = Settings()
     main(spec(chosen), chosen)

@@ -40,9 +40,9 @@ SELECT u.id, u.resend, o.event_id::text, o.aggregate_id, o.version, o.type, o.bo
        to_char(o.recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS recorded_at,
        o.correlation_id::text, o.causation_id::text, o.actor::text, o.source, o.traceparent
 FROM outbox_unsent u JOIN outbox o USING (id)
-ORDER BY u.id LIMIT $1
 """
-_MARK = """
+_FIRST = f"{_SELECT} ORDER BY u.id LIMIT $1"
+_MARK_AND_NEXT = f"""
 WITH mine AS (SELECT 1 FROM relay WHERE epoch = $1 FOR SHARE),
      gone AS (DELETE FROM outbox_unsent USING mine WHERE id = ANY($2::bigint[]) RETURNING id),
      counted AS (
@@ -50,7 +50,10 @@ WITH mine AS (SELECT 1 FROM relay WHERE epoch = $1 FOR SHARE),
         SELECT m.* FROM unnest($3::text[], $4::int[], $5::bigint[], $6::numeric[], $7::numeric[]) AS m(topic, part, events, version_sum, digest), mine
         ON CONFLICT (topic, part) DO UPDATE SET events = s.events + excluded.events,
             version_sum = s.version_sum + excluded.version_sum, digest = s.digest + excluded.digest)
-SELECT count(*) FROM gone
+SELECT (SELECT count(*) FROM gone) AS gone, n.*
+FROM (SELECT 1) one LEFT JOIN (
+    {_SELECT} WHERE u.id <> ALL($2::bigint[]) ORDER BY u.id LIMIT $8
+) n ON true ORDER BY n.id
 """
 
 
@@ -71,6 +74,7 @@ class Relay:
         self.epoch: int | None = None
         self.turned_at = time.monotonic()
         self.oldest_unsent_seconds = 0.0
+        self._next: list[Any] = []
         self._topic_of = {ce_type: cls.topic.name for ce_type, cls in EVENTS.items()}
 
     @property
@@ -97,6 +101,7 @@ class Relay:
                 self.turned_at = time.monotonic()
 
     async def _lead(self) -> None:
+        self._next = []
         async with self._db.pool.acquire(timeout=10) as conn:
             while not await conn.fetchval("SELECT pg_try_advisory_lock(hashtext($1), 1)", f"relay:{self._service}"):
                 self.turned_at = time.monotonic()
@@ -123,7 +128,7 @@ class Relay:
             if time.monotonic() >= beacon_at and sent < BATCH_MAX:
                 await self.send_beacons(conn, producer)
                 beacon_at = time.monotonic() + BEACON_SECONDS
-            if sent == 0:
+            if not self._next:
                 self.oldest_unsent_seconds = 0.0
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._db.wake_relay.wait(), POLL_SECONDS)
@@ -137,7 +142,8 @@ class Relay:
             RelayFenced: another relay was elected; nothing was marked.
             BrokerUnavailable: nothing of the batch was acknowledged.
         """
-        rows = await conn.fetch(_SELECT, BATCH_MAX)
+        rows = self._next or await conn.fetch(_FIRST, BATCH_MAX)
+        self._next = []
         if not rows:
             return 0
         faults.reached("K13")
@@ -179,16 +185,18 @@ class Relay:
         if marked:
             faults.reached("K16")
             places = sorted(sums)
-            gone = await conn.fetchval(
-                _MARK,
+            answer = await conn.fetch(
+                _MARK_AND_NEXT,
                 epoch,
                 marked,
                 [topic for topic, _ in places],
                 [part for _, part in places],
                 *([sums[place][n] for place in places] for n in range(3)),
+                BATCH_MAX,
             )
-            if gone == 0:
+            if answer[0]["gone"] == 0:
                 raise RelayFenced("Another relay of this service was elected.")
+            self._next = [row for row in answer if row["id"] is not None]
             faults.reached("K17")
         if problem is not None:
             raise BrokerUnavailable("Some records were not acknowledged.") from problem

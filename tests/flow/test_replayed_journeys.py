@@ -17,6 +17,10 @@ from infra.journeys.client import Answer, Client, Unreachable
 from infra.journeys.fhir import find_files, read
 from infra.journeys.model import Journey
 from infra.journeys.player import Played, Player, play_all
+from services.admission.consumers import on_bed_occupied
+from shared.contracts.beds import BedOccupied
+from shared.db import transaction
+from tests.support.envelopes import envelope_for
 from tests.support.hospital import Hospital
 from tests.unit.journeys.bundles import BERT, Folder, a_claim, a_patient, a_procedure, an_encounter, uuid
 
@@ -241,3 +245,18 @@ async def test_a_journey_that_was_cut_off_anywhere_goes_on_from_there(
     found = await events(hospital)
     assert found["PatientAdmitted"] == found["PatientDischarged"] == found["AccountSettled"] == len(journeys)
     assert found["BedCleaned"] == found["FollowUpPlanActivated"] == len(journeys)
+
+
+async def test_a_bed_that_was_left_stays_left_when_it_is_told_late_that_it_was_taken(
+    hospital: Hospital, client: Client, folder: Folder
+):
+    """Who lies in a bed and who left it are told in two topics; a fast replay has both within a millisecond."""
+    (journey,) = folder.read(a_patient(), an_encounter(), a_claim(100)).journeys
+    (one,) = await played(client, journey)
+    await hospital.drain()
+    (row,) = await hospital.sql("beds", "SELECT body::text AS body FROM outbox WHERE type LIKE '%.BedOccupied.%'")
+    event = BedOccupied.model_validate_json(row["body"])
+    async with transaction(hospital.runtimes["admission"].db) as tx:
+        await on_bed_occupied(tx, event, envelope_for(event, at=event.occupied_at))
+    stay = await hospital.see(f"/admission/encounters/{one.encounter_id}")
+    assert stay["state"] == "closed"

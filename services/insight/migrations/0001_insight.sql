@@ -1,6 +1,6 @@
--- What insight keeps; every table here can be emptied, the topics fill it again (spans excepted: they are of the last two days only).
+-- What insight keeps. Every table can be emptied, so none writes to the WAL: after a crash the topics fill them again (spans are lost).
 
-CREATE TABLE event_seen (
+CREATE UNLOGGED TABLE event_seen (
     event_id uuid PRIMARY KEY,
     type text NOT NULL,
     topic text NOT NULL,
@@ -20,7 +20,7 @@ COMMENT ON TABLE event_seen IS 'Where each event lies and what caused it; its bo
 CREATE INDEX event_seen_by_encounter ON event_seen (encounter_id) WHERE encounter_id IS NOT NULL;
 CREATE INDEX event_seen_by_correlation ON event_seen (correlation_id) WHERE correlation_id IS NOT NULL;
 
-CREATE TABLE event_index_position (
+CREATE UNLOGGED TABLE event_index_position (
     topic text NOT NULL,
     part int NOT NULL,
     next_offset bigint NOT NULL,
@@ -45,9 +45,9 @@ CREATE TABLE span (
 ) PARTITION BY LIST (slot);
 COMMENT ON TABLE span IS 'Spans by day of arrival modulo 3: the slot of the day before yesterday is emptied before it is filled again.';
 COMMENT ON COLUMN span.attributes IS 'JSON as text, because COPY takes text as it is.';
-CREATE TABLE span_0 PARTITION OF span FOR VALUES IN (0);
-CREATE TABLE span_1 PARTITION OF span FOR VALUES IN (1);
-CREATE TABLE span_2 PARTITION OF span FOR VALUES IN (2);
+CREATE UNLOGGED TABLE span_0 PARTITION OF span FOR VALUES IN (0);
+CREATE UNLOGGED TABLE span_1 PARTITION OF span FOR VALUES IN (1);
+CREATE UNLOGGED TABLE span_2 PARTITION OF span FOR VALUES IN (2);
 CREATE INDEX span_by_trace ON span (trace_id);
 CREATE INDEX span_by_encounter ON span (encounter_id) WHERE encounter_id IS NOT NULL;
 CREATE INDEX span_by_start ON span (started_at);

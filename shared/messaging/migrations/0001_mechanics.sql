@@ -17,7 +17,6 @@ CREATE TABLE outbox (
     UNIQUE (aggregate_id, version)
 );
 COMMENT ON TABLE outbox IS 'Every event this service ever announced, kept at least 13 months; the topics can be rebuilt from it (R6).';
-CREATE INDEX outbox_by_correlation ON outbox (correlation_id);
 
 CREATE TABLE outbox_unsent (
     id bigint PRIMARY KEY,
@@ -114,7 +113,7 @@ CREATE TABLE audit (
     outcome text NOT NULL
 );
 CREATE INDEX audit_by_patient ON audit (patient_tok, id) WHERE patient_tok IS NOT NULL;
-CREATE INDEX audit_by_actor ON audit (actor, id);
+CREATE INDEX audit_by_actor ON audit USING hash (actor);
 CREATE INDEX audit_by_tx ON audit USING brin ((tx::text::bigint)) WITH (autosummarize = on);
 
 CREATE TABLE audit_seal (

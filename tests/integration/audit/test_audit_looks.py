@@ -10,6 +10,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+from infra.audit import views
 from infra.audit.run import NoSuchCheck, audit
 from infra.audit.scene import Scene, Unanswered
 from shared.messaging.broker import BEACON_TYPE, Record, TopicPartition
@@ -144,6 +145,40 @@ async def test_an_error_line_is_found_unless_somebody_expects_it(evidence: Evide
 async def test_a_traceback_outside_the_log_is_found(evidence: Evidence):
     (evidence.logs / "followup.log").write_bytes(b"Traceback (most recent call last):\n  File ...\nKeyError\n")
     assert (await evidence.look("I24"))["examples"] == ["followup: a traceback outside the log"]
+
+
+# ---- live views -----------------------------------------------------------------------------------------------------
+
+
+async def test_a_pool_that_differs_from_its_live_view_is_found(evidence: Evidence):
+    await evidence.tamper(
+        "UPDATE beds.bed SET commitment = 'free', condition = 'U', encounter_id = NULL WHERE commitment = 'active'"
+    )
+    check = await evidence.look("V-census")
+    assert check["violations"] >= 1
+    assert "insight says" in check["examples"][0]
+
+
+async def test_stays_that_differ_from_their_live_view_are_found(evidence: Evidence):
+    await evidence.tamper("UPDATE admission.encounter SET state = 'discharge_ordered' WHERE state = 'admitted'")
+    check = await evidence.look("V-journeys")
+    assert "journeys inpatient/discharge_ordered: insight says 0, the owner 2" in check["examples"]
+
+
+async def test_a_view_that_never_catches_up_is_found(evidence: Evidence, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(views, "TRY_SECONDS", 0.01)
+
+    async def ask(path: str) -> object:
+        return {"caught_up": False} if path.endswith("progress") else {"wards": {}}
+
+    assert (await evidence.look("V-census", ask=ask))["examples"] == ["insight does not catch up with the topics"]
+
+
+async def test_live_views_of_a_hospital_in_motion_are_not_judged(evidence: Evidence, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(views, "TRY_SECONDS", 0.01)
+    await evidence.tamper("INSERT INTO beds.outbox_unsent (id) SELECT max(id) FROM beds.outbox")
+    check = await evidence.look("V-census")
+    assert (check["ok"], check["reason"]) == (True, "Not judged: something was on its way the whole time.")
 
 
 # ---- how it looks ---------------------------------------------------------------------------------------------------

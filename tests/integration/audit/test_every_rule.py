@@ -420,19 +420,6 @@ BROKEN: list[tuple[str, str, str, list[str]]] = [
         ],
     ),
     (
-        "V-census",
-        "the pool and its live view differ",
-        "insight says",
-        [update("beds.bed", "commitment = 'free', condition = 'U', encounter_id = NULL", "commitment = 'active'")],
-    ),
-    (
-        "V-journeys",
-        "admission and its live view differ",
-        "insight says",
-        [update("admission.encounter", "state = 'discharge_ordered'", "state = 'admitted'")],
-    ),
-    ("I13-index", "insight missed an event", "insight does not know event", [delete("insight.event_seen")]),
-    (
         "I13-index",
         "insight knows an event nobody announced",
         "which nobody announced",
@@ -453,7 +440,7 @@ async def test_who_breaks_a_rule_is_found(courtroom: Courtroom, id_: str, what: 
 
 
 async def test_every_check_has_somebody_who_breaks_it():
-    by_hand = {"I12-topics", "I13-topics", "I14-topics", "I24"}
+    by_hand = {"I12-topics", "I13-topics", "I14-topics", "I24", "V-census", "V-journeys"}
     assert {row[0] for row in BROKEN} | by_hand == {check.id for check in CHECKS}
 
 
