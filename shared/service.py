@@ -6,6 +6,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -27,7 +28,7 @@ from shared.access.policy import Permission
 from shared.access.tokens import TokenVerifier
 from shared.clock import Clock
 from shared.db import RETRYABLE, Database, Transaction, create_pool
-from shared.errors import Refused
+from shared.errors import BadRequest, Refused
 from shared.messaging import parking
 from shared.messaging.broker import OnAssigned, Producer
 from shared.messaging.consumer import (
@@ -41,7 +42,7 @@ from shared.messaging.consumer import (
 from shared.messaging.kafka import KafkaConsumer, KafkaProducer
 from shared.messaging.relay import Relay
 from shared.settings import ServiceSettings
-from shared.web import Answered, Caller, Door, Gate, install_problem_handlers, page_of
+from shared.web import Answered, Caller, Door, Gate, RowId, install_problem_handlers, page_of
 
 log = structlog.get_logger()
 
@@ -297,6 +298,8 @@ def _parked_router(spec: ServiceSpec, runtime_of: Callable[[], Runtime]) -> APIR
     @router.get("/parked", summary="Events set aside, oldest first")
     async def list_parked(request: Request) -> Response:
         page = page_of(request)
+        if page.after is not None and not re.fullmatch(r"[0-9]{1,18}", page.after):
+            raise BadRequest("after is no cursor of ours.", code="bad_cursor")
 
         async def read(tx: Transaction, _caller: Caller) -> Answered:
             rows = await parking.list_parked(tx.conn, after_id=int(page.after or 0), limit=page.limit)
@@ -305,7 +308,7 @@ def _parked_router(spec: ServiceSpec, runtime_of: Callable[[], Runtime]) -> APIR
         return await door.query(request, Permission.OPS_READ, read)
 
     @router.post("/parked/{parked_id}/retry", summary="Apply an event that was set aside")
-    async def retry(request: Request, parked_id: int) -> Response:
+    async def retry(request: Request, parked_id: RowId) -> Response:
         async def act(tx: Transaction, caller: Caller) -> Answered:
             row = await parking.lock_for_decision(tx, parked_id)
             actor = caller.actor.user_id
@@ -325,7 +328,7 @@ def _parked_router(spec: ServiceSpec, runtime_of: Callable[[], Runtime]) -> APIR
         return await door.command(request, Permission.OPS_PARKED, act)
 
     @router.post("/parked/{parked_id}/discard", summary="Drop an event that was set aside")
-    async def discard(request: Request, parked_id: int) -> Response:
+    async def discard(request: Request, parked_id: RowId) -> Response:
         async def act(tx: Transaction, caller: Caller) -> Answered:
             row = await parking.lock_for_decision(tx, parked_id)
             actor = caller.actor.user_id

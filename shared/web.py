@@ -17,10 +17,10 @@ from uuid import UUID
 import asyncpg
 import orjson
 import structlog
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Path, Request, Response
 from fastapi.exceptions import RequestValidationError
 from opentelemetry import trace
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -73,6 +73,7 @@ _TITLES = {
     500: "Internal error",
     503: "Not available now",
 }
+_ADDRESS_WRONG = {404: "There is nothing at this address.", 405: "This address takes another method."}
 _KEY_FORM = re.compile(r"^[A-Za-z0-9_.:/+=-]{8,200}$")
 
 
@@ -232,21 +233,30 @@ def install_problem_handlers(app: FastAPI) -> None:
     async def on_invalid(_request: Request, error: RequestValidationError) -> Response:
         found = error.errors()
         if any(item["type"] == "json_invalid" for item in found):
-            return problem_response(BadRequest("The body is not JSON.", code="not_json"))
+            return problem_response(_not_json())
         errors = [{"pointer": _pointer(item["loc"], item["type"]), "problem": item["type"]} for item in found[:20]]
         return problem_response(
             Invalid("Some fields are missing, unknown or wrong.", code="invalid_fields"), errors=errors
         )
 
+    @app.exception_handler(asyncpg.CharacterNotInRepertoireError)
+    @app.exception_handler(asyncpg.UntranslatableCharacterError)
+    async def on_unstorable(_request: Request, _error: Exception) -> Response:
+        # A zero byte is a character to JSON and to addresses, but not to PostgreSQL.
+        return problem_response(Invalid("Some text contains a character that is none.", code="invalid_fields"))
+
     @app.exception_handler(HTTPException)
     async def on_http(_request: Request, error: HTTPException) -> Response:
+        if error.status_code == 400:  # FastAPI's word for a body that is no UTF-8, or a number too long to be read
+            return problem_response(_not_json())
         problem = Problem(
-            _TITLES.get(error.status_code, "The request cannot be served."), code=f"http_{error.status_code}"
+            _ADDRESS_WRONG.get(error.status_code, "The request cannot be served."), code=f"http_{error.status_code}"
         )
         response = problem_response(problem)
         document = orjson.loads(response.body)
         document["status"], document["title"] = error.status_code, _TITLES.get(error.status_code, "Problem")
-        return Response(orjson.dumps(document), error.status_code, media_type=PROBLEM_JSON)
+        headers = {"Cache-Control": "no-store", **(error.headers or {})}
+        return Response(orjson.dumps(document), error.status_code, headers, PROBLEM_JSON)
 
     @app.exception_handler(Exception)
     async def on_bug(request: Request, error: Exception) -> Response:
@@ -254,6 +264,10 @@ def install_problem_handlers(app: FastAPI) -> None:
         return problem_response(
             Problem("Something went wrong here; nothing was changed by a request without an answer you saw.")
         )
+
+
+def _not_json() -> BadRequest:
+    return BadRequest("The body is not JSON.", code="not_json")
 
 
 def _pointer(location: Sequence[str | int], problem: str) -> str:
@@ -276,12 +290,25 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
 
 
+def _written_out(value: object) -> object:
+    if isinstance(value, datetime) or (isinstance(value, str) and re.match(r"\d{4}-\d\d-\d\d", value)):
+        return value
+    raise ValueError("An instant is written out; a number would be read as seconds since 1970.")
+
+
+Moment = Annotated[Instant, BeforeValidator(_written_out)]
+"""An instant as people send it: RFC 3339 with its offset, never a number."""
+
+RowId = Annotated[int, Path(ge=1, le=2**63 - 1)]
+"""The number of a row in an address."""
+
+
 class FactBody(Body):
     """A body that records a fact; the past may be recorded only with a source that says so."""
 
     source: Source = "live"
     occurred_at: Annotated[
-        Instant | None, Field(description="When it happened; only with source import or downtime.")
+        Moment | None, Field(description="When it happened; only with source import or downtime.")
     ] = None
 
     @model_validator(mode="after")
@@ -397,7 +424,11 @@ class Door:
             raise BadRequest("The Idempotency-Key has a form we do not take.", code="idempotency_key_bad")
         caller = Caller(actor)
         await self._require_anywhere(request, caller, permission)
-        occurred_at, source = _fact_time(body, caller)
+        try:
+            occurred_at, source = _fact_time(body, caller)
+        except Forbidden:
+            await self._audit_denial(request, actor, Permission.FACTS_IMPORT)
+            raise
         route = _route_of(request)
         text = b"" if body is None else body.model_dump_json().encode()
         body_hash = hashlib.sha256(f"{request.method} {request.url.path}\n".encode() + text).digest()[:16]
@@ -604,7 +635,7 @@ def page_of(request: Request) -> Page:
     """
     limit = request.query_params.get("limit", "50")
     after = request.query_params.get("after")
-    if not limit.isdigit() or not 1 <= int(limit) <= PAGE_MAX:
+    if not re.fullmatch(r"[0-9]{1,3}", limit) or not 1 <= int(limit) <= PAGE_MAX:
         raise BadRequest("limit is a number from 1 to 200.", code="bad_limit")
     if after is not None and not re.fullmatch(r"[A-Za-z0-9_.:|-]{1,80}", after):
         raise BadRequest("after is no cursor of ours.", code="bad_cursor")

@@ -79,12 +79,10 @@ class Look:
 
     @contextlib.asynccontextmanager
     async def in_schema(self, service: str) -> AsyncIterator[None]:
-        """Let unqualified names mean the tables of one service."""
+        """Let unqualified names mean the tables of one service; a check that fails takes that back with its savepoint."""
         await self.conn.execute("SELECT set_config('search_path', $1, true)", f"{schema(service)}, public")
-        try:
-            yield
-        finally:
-            await self.conn.execute("SELECT set_config('search_path', 'pg_catalog', true)")
+        yield
+        await self.conn.execute("SELECT set_config('search_path', 'pg_catalog', true)")
 
 
 Looker = Callable[[Look], Awaitable[Seen]]

@@ -31,6 +31,15 @@ EXAMPLES_MAX = 5
 WAITS_SECONDS = (1.0, 2.0)
 """How long after a look what still seems wrong between services is looked at again."""
 STATEMENT_SECONDS_MAX = 300
+DATABASE_AWAY: tuple[type[BaseException], ...] = (
+    OSError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+)
+"""After these there is no verdict; every other error of the database belongs to the check that made it."""
 HAPPENINGS = frozenset(EVENT_TOPICS) - {INVENTORY.name}
 """Topics in which something lies only after somebody did something; the inventory tells of the first furnishing."""
 
@@ -59,7 +68,7 @@ async def audit(
 
     Raises:
         NoSuchCheck: `only` names a check that does not exist.
-        OSError, asyncpg.PostgresError: the database does not answer.
+        DATABASE_AWAY, asyncpg.PostgresError: the database does not answer, or lets nobody in.
         BrokerUnavailable: the broker does not answer.
     """
     if only is not None and (unknown := set(only) - {check.id for check in CHECKS}):
@@ -128,11 +137,23 @@ async def _is_empty(at: Look) -> bool:
 
 
 async def examine(check: Check, at: Look) -> Seen:
-    """Let one check look; it says so when the tables it needs are not there."""
+    """Let one check look; it says so when the tables it needs are not there, or are not as it knows them.
+
+    Raises:
+        DATABASE_AWAY: one of these.
+        BrokerUnavailable: the broker does not answer.
+    """
     missing = sorted(check.needs - at.services)
     if missing:
         return Seen(0, reason=f"There are no tables of {', '.join(missing)}.")
-    return await check.look(at)
+    try:
+        async with at.conn.transaction():  # a savepoint: the next check goes on where this one began
+            return await check.look(at)
+    except DATABASE_AWAY:
+        raise
+    except asyncpg.PostgresError as error:
+        reason = f"The check could not be made: {type(error).__name__} ({error.sqlstate})."
+        return Seen(0, reason=reason, finished=False)
 
 
 def _still_wrong(seen: Seen, before: Seen | None) -> Seen:

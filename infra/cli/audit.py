@@ -118,7 +118,7 @@ async def _audited(scene: "Scene", *, only: Collection[str] | None, told: "Told 
         raise BadInput(str(unknown)) from None
     except BrokerUnavailable as error:
         raise StackError(f"{error} See wardstream status.") from None
-    except (asyncpg.PostgresError, OSError) as error:
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         raise StackError(f"The database gave no answer ({type(error).__name__}); see wardstream status.") from None
 
 

@@ -185,6 +185,7 @@ class Report:
         found = self.as_json()
         journeys, beds, follow_up = found["journeys"], found["beds"], found["follow_up"]
         rows = table("", ">", "")
+        rows.show_header = False
         kinds = f"{journeys['inpatient']} inpatient ({journeys['emergency']} emergency), {journeys['day_surgery']} day surgery"
         rows.add_row("bundles", str(found["bundles"]), f"{found['patients']} patients")
         rows.add_row("journeys", str(len(self.played)), kinds)
@@ -246,7 +247,7 @@ def play(stack: Stack, reading: "Reading", *, limit: int | None, in_flight: int)
     import uvloop
 
     from infra.cli.audit import run_audit, shown_progress
-    from infra.journeys.client import Unreachable
+    from infra.journeys.client import Declined, Unreachable
     from shared.messaging.broker import BrokerUnavailable
 
     began = time.monotonic()
@@ -260,6 +261,8 @@ def play(stack: Stack, reading: "Reading", *, limit: int | None, in_flight: int)
         raise typer.Exit(EXIT_INTERRUPTED) from None
     except (Unreachable, BrokerUnavailable) as lost:
         raise StackError(f"{lost} The same command goes on from there; see wardstream status.") from None
+    except Declined as declined:
+        raise StackError(f"A service does not say whether it is quiet: {declined.detail} ({declined.code})") from None
     seconds = time.monotonic() - began
     with shown_progress() as told:
         audit = asyncio.run(run_audit(stack, told=told))
@@ -273,11 +276,15 @@ async def _play(
     from infra.journeys.client import Client, Login, Unreachable
     from infra.journeys.player import Player, play_all
     from infra.journeys.quiet import count_events, until_quiet
-    from infra.kafka.topics import end_offsets
+    from shared.contracts.registry import EVENT_TOPICS
+    from shared.messaging.lags import OffsetReader
     from shared.messaging.reading import KafkaReader
 
+    offsets = OffsetReader(stack.kafka_bootstrap, "wardstream-replay")
+
     async def ends() -> "Ends":
-        return await end_offsets(stack.kafka_bootstrap)
+        _, found = await offsets.begins_and_ends(EVENT_TOPICS.values())
+        return found
 
     def client_of(username: str) -> Client:
         account = credential_for(stack.home.root, username=username)
@@ -302,6 +309,7 @@ async def _play(
         found, after = await until_quiet(watcher, ends)
         events = await count_events(KafkaReader(stack.kafka_bootstrap, "wardstream-replay"), before, after)
     finally:
+        await offsets.stop()
         await watcher.close()
         await staff.close()
     return played, at_first.parked, found, events

@@ -32,7 +32,10 @@ _BUSY = frozenset({429, 502, 503, 504})
 
 
 class Unreachable(Exception):
-    """A service did not answer for as long as we have patience; nobody knows whether the last request was carried out."""
+    """A service did not answer for as long as we have patience, or will not let us in.
+
+    Nobody knows whether the last request was carried out; the same one with the same key is safe.
+    """
 
 
 class Declined(Exception):
@@ -260,7 +263,8 @@ class Client:
         if answer.status in _BUSY:
             raise ConnectionRefusedError("The access service is busy.")
         if answer.status >= 400:
-            raise _declined(answer)
+            # Asked again, it would lock the account; and without it nothing can be done at all.
+            raise Unreachable(f"The login as {login.username} was refused: {_declined(answer).detail}")
         self._token = _bearer(answer.body["token"])
         self._renew_at = datetime.fromisoformat(answer.body["expires_at"]) - TOKEN_RENEWED_BEFORE
 

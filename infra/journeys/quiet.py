@@ -13,7 +13,7 @@ LOOK_SECONDS = 0.1
 STILL_SECONDS_MAX = 60.0
 """How long nothing may move before we stop waiting for it."""
 
-Ends = Mapping[str, Mapping[int, int]]
+Ends = Mapping[TopicPartition, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ async def until_quiet(client: Client, ends: Callable[[], Awaitable[Ends]]) -> tu
             before = await ends()
             found = await standing(client)
             after = await ends()
-            if found.quiet and before == after and after.keys() >= EVENT_TOPICS.keys():
+            if found.quiet and before == after:
                 return found, after
         if found != last:
             last, moved_at = found, loop.time()
@@ -66,11 +66,7 @@ async def count_events(reader: TopicReader, before: Ends, after: Ends) -> dict[s
     Raises:
         BrokerUnavailable: Kafka does not answer.
     """
-    extents = {
-        TopicPartition(topic, partition): Extent(before.get(topic, {}).get(partition, 0), offset)
-        for topic in EVENT_TOPICS
-        for partition, offset in after.get(topic, {}).items()
-    }
+    extents = {place: Extent(before.get(place, 0), end) for place, end in after.items()}
     counts = dict.fromkeys(EVENT_TOPICS, 0)
     beacon = ("ce_type", BEACON_TYPE.encode())
     async for batch in reader.records(extents):

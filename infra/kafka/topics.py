@@ -94,7 +94,8 @@ async def end_offsets(bootstrap: str) -> dict[str, dict[int, int]]:
         ]
     finally:
         await admin.close()
-    consumer = aiokafka.AIOKafkaConsumer(bootstrap_servers=bootstrap, client_id="wardstream-admin")
+    # Asked for offsets, aiokafka learns of one topic after the other and rests in between: let it rest shortly.
+    consumer = aiokafka.AIOKafkaConsumer(bootstrap_servers=bootstrap, client_id="wardstream-admin", retry_backoff_ms=10)
     await consumer.start()
     try:
         found = await consumer.end_offsets(partitions) if partitions else {}

@@ -14,10 +14,10 @@ from shared import telemetry
 from shared.access.masking import mask_name
 from shared.access.policy import Permission
 from shared.contracts.admission import Disposition, Isolation, LevelOfCare
-from shared.contracts.envelope import Code, Instant, PayerKind, Sex, StayDays, Urgency
+from shared.contracts.envelope import Code, PayerKind, Sex, StayDays, Urgency
 from shared.db import Transaction
 from shared.errors import BadRequest, NotFound
-from shared.web import PROBLEM_RESPONSES, Answered, Body, Caller, Door, FactBody, next_link, page_of
+from shared.web import PROBLEM_RESPONSES, Answered, Body, Caller, Door, FactBody, Moment, next_link, page_of
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=120)]
 
@@ -63,7 +63,7 @@ class RegisterPreAdmission(FactBody):
     payer_kind: PayerKind = "self_pay"
     isolation: Isolation = "none"
     level_of_care: LevelOfCare = "normal"
-    expected_admit_at: Instant | None = None
+    expected_admit_at: Moment | None = None
     expected_stay_days: StayDays = 7
 
 
@@ -249,7 +249,7 @@ def _encounter_routes(routes: APIRouter, door: Door) -> None:
 def _cursor(after: str | None) -> UUID | None:
     if after is None:
         return None
-    if not re.fullmatch(r"[0-9a-f-]{36}", after):
+    if not re.fullmatch(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", after):
         raise BadRequest("after is no cursor of ours.", code="bad_cursor")
     return UUID(after)
 

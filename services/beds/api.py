@@ -11,7 +11,7 @@ from shared.access.policy import Permission
 from shared.contracts.envelope import Code
 from shared.db import Transaction
 from shared.errors import NotFound
-from shared.web import PROBLEM_RESPONSES, Answered, Body, Caller, Door, FactBody, NotYet, page_of
+from shared.web import PROBLEM_RESPONSES, Answered, Body, Caller, Door, FactBody, NotYet, RowId, page_of
 
 Until = Literal["assigned", "arrived", "left"]
 _ORDER = {"waiting": 0, "assigned": 1, "arrived": 2, "left": 3, "cancelled": 3}
@@ -104,7 +104,7 @@ def _write_routes(routes: APIRouter, door: Door) -> None:
         return await door.command(request, Permission.BEDS_MANAGE, act, body=body)
 
     @routes.post("/beds/{bed_id}/cleaning-done", summary="The bed is clean and free")
-    async def finish_cleaning(request: Request, bed_id: int, body: CleaningDone) -> Response:
+    async def finish_cleaning(request: Request, bed_id: RowId, body: CleaningDone) -> Response:
         async def act(tx: Transaction, caller: Caller) -> Answered:
             bed = await actions.finish_cleaning(tx, bed_id)
             caller.require(Permission.BEDS_CLEAN, ward=bed["ward"])

@@ -14,10 +14,10 @@ from services.daysurgery.domain import Case, Policy, Slot
 from services.daysurgery.settings import Rules
 from shared.access.policy import Permission
 from shared.contracts.daysurgery import CancelledBy
-from shared.contracts.envelope import Code, Instant, PayerKind
+from shared.contracts.envelope import Code, PayerKind
 from shared.db import Transaction
 from shared.errors import BadRequest, NotFound
-from shared.web import PROBLEM_RESPONSES, Answered, Body, Caller, Door, FactBody, next_link, page_of
+from shared.web import PROBLEM_RESPONSES, Answered, Body, Caller, Door, FactBody, Moment, next_link, page_of
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=120)]
 
@@ -44,8 +44,8 @@ class Refer(FactBody):
 class BookSlot(FactBody):
     """From when until when the day bed is wanted (R23)."""
 
-    starts_at: Instant
-    ends_at: Instant
+    starts_at: Moment
+    ends_at: Moment
 
 
 class PlainFact(FactBody):
@@ -165,7 +165,10 @@ def _case_routes(routes: APIRouter, door: Door, zone: str) -> None:
     @routes.get("/cases", summary="The day list: cases by the start of their slot, or one by the sender's identifier")
     async def list_cases(
         request: Request,
-        day: Annotated[date | None, Query(alias="date", description="Business day of the slot.")] = None,
+        day: Annotated[
+            date | None,
+            Query(alias="date", ge=date(1900, 1, 1), le=date(2999, 12, 31), description="Business day of the slot."),
+        ] = None,
         identifier: Annotated[str | None, Query(description="`system|value`, or the value alone.")] = None,
     ) -> Response:
         page = page_of(request)

@@ -50,6 +50,7 @@ BREAKER_SECONDS = 30.0
 RESYNC_SECONDS = 10.0
 CHECK_SECONDS = 60.0
 COURTESY_SECONDS = 2.0
+NOTE_SECONDS = 1.0
 
 Handler = Callable[[Transaction, Any, Envelope], Awaitable[None]]
 
@@ -137,6 +138,9 @@ class Consumer:
         self._held: dict[TopicPartition, float] = {}
         self._park_times: list[float] = []
         self._courtesy: dict[TopicPartition, int] = {}
+        self._unnoted: list[Record] = []
+        self._note_at = 0.0
+        self._uninteresting = frozenset(ce_type.encode() for ce_type in EVENTS if ce_type not in self._handlers)
         self.progress_at = time.monotonic()
         self.halted: dict[TopicPartition, str] = {}
         self.lag = 0
@@ -199,7 +203,7 @@ class Consumer:
                 if records:
                     faults.reached("K1")
                     telemetry.consumed(self._service, records)
-                    await self.apply(records)
+                await self.take(records)
         finally:
             with contextlib.suppress(Exception):
                 await self._group.stop()
@@ -219,6 +223,7 @@ class Consumer:
             rows = await conn.fetch("SELECT topic, part, next_offset FROM consumed WHERE topic = ANY($1)", self.topics)
         stored = {TopicPartition(row["topic"], row["part"]): int(row["next_offset"]) for row in rows}
         self._held.clear()
+        self._unnoted.clear()
         return {partition: stored[partition] for partition in partitions}
 
     async def _compare_with_broker(self) -> None:
@@ -276,6 +281,24 @@ class Consumer:
         await (await self._producer.send(resync_topic_of(topic), key, orjson.dumps(body), []))
 
     # ---- applying records ------------------------------------------------------------------------------------------
+
+    async def take(self, records: Sequence[Record]) -> None:
+        """Apply fetched records; those nobody here reacts to only move the offset, which may wait for a second.
+
+        Read again after a crash they change nothing, and a service that follows a busy topic for a few rare events does not
+        commit for each of the others.
+        """
+        self._unnoted.extend(records)
+        if not self._unnoted:
+            return
+        if any(self._is_of_interest(record) for record in records) or time.monotonic() >= self._note_at:
+            records, self._unnoted = self._unnoted, []
+            self._note_at = time.monotonic() + NOTE_SECONDS
+            await self.apply(records)
+
+    def _is_of_interest(self, record: Record) -> bool:
+        ce_type = next((value for name, value in record.headers if name == "ce_type"), b"")
+        return ce_type not in self._uninteresting
 
     async def apply(self, records: Sequence[Record]) -> None:
         """Apply fetched records exactly once in effect and in order; returns when all are applied, parked or held."""

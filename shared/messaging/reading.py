@@ -60,6 +60,7 @@ class KafkaReader:
             auto_offset_reset="earliest",
             fetch_max_wait_ms=100,
             request_timeout_ms=15_000,
+            retry_backoff_ms=10,  # asked for offsets, aiokafka learns of one topic after the other and rests in between
         )
         try:
             await consumer.start()

@@ -44,9 +44,10 @@ EVENTS_PER_SECOND_MAX = 500
 THINGS = 600
 WORKERS = 2
 WARM_UP, THROWN_OUT, KILLED = 0, 1, 2
-SECONDS_MIN = {THROWN_OUT: 24.0, KILLED: 60.0}
+SECONDS_MIN = {THROWN_OUT: 24.0, KILLED: 56.0}
 OUTAGES, OUTAGE_SECONDS, THROW_EVERY_SECONDS = 3, 3.0, 0.25
 SIGNALS = (signal.SIGKILL, signal.SIGTERM) * 3
+RESTART_SECONDS = 2.0
 STANDSTILL_SECONDS = 25.0
 """Longer than a session of a killed worker and the rebalance after it."""
 
@@ -145,10 +146,10 @@ class Measurement:
     async def kill_workers(self, seconds: float) -> None:
         """Kill a worker of each sink at the same moment, three times by -9 and three times by TERM; a new one starts at once."""
         for turn, number in enumerate(SIGNALS):
-            await asyncio.sleep(seconds / (len(SIGNALS) + 1))
+            await asyncio.sleep(seconds / (len(SIGNALS) + 1) - RESTART_SECONDS)
             for sink in self.sinks:
                 sink.workers[turn // 2 % WORKERS].send_signal(number)
-            for _ in range(20):
+            for _ in range(int(RESTART_SECONDS * 10)):
                 await asyncio.sleep(0.1)
                 self.revive()
 

@@ -35,7 +35,7 @@ KAFKA_SETTINGS = {
 """The embedded broker's; the address for the tests is a port of this machine, so the broker reaches itself by another."""
 
 KAFKA_HEAP = "-Xms128m -Xmx384m"
-_ADDRESS_FILE = "/tmp/wardstream-address"  # noqa: S108 - in the container
+_ADDRESS_FILE = "/tmp/wardstream-address"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +53,8 @@ def _takes_container(image: str) -> bool:
         raise ValueError(f"WARDSTREAM_TEST_SOURCE is {wanted!r}; it may be containers or embedded.")
     if wanted:
         return wanted == "containers"
-    import docker  # noqa: PLC0415 - slow, and most runs ask once
-    from docker.errors import DockerException  # noqa: PLC0415
+    import docker
+    from docker.errors import DockerException
 
     try:
         with contextlib.closing(docker.from_env(timeout=10)) as client:
@@ -65,9 +65,12 @@ def _takes_container(image: str) -> bool:
 
 
 def _reached_from_here_only(container: Any, port: int) -> Any:
-    """Publish a port of the container on loopback, unless Docker runs elsewhere and loopback is not ours."""
+    """Publish a port of the container on loopback, unless Docker or this process lies elsewhere and loopback is not ours."""
+    from testcontainers.core.config import ConnectionMode
+
     container.with_exposed_ports(port)
-    if container.get_docker_client().host() in {"localhost", "127.0.0.1"}:
+    client = container.get_docker_client()
+    if client.get_connection_mode() is ConnectionMode.docker_host and client.host() in {"localhost", "127.0.0.1"}:
         container.ports[str(port)] = ("127.0.0.1", None)
     return container
 
@@ -81,7 +84,7 @@ def _directory() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _postgres_container() -> Iterator[Server]:
-    from testcontainers.community.postgres import PostgresContainer  # noqa: PLC0415
+    from testcontainers.community.postgres import PostgresContainer
 
     made = PostgresContainer(POSTGRES_IMAGE, username="postgres", password=secrets.token_urlsafe(16), driver=None)
     made.with_env("POSTGRES_INITDB_ARGS", POSTGRES_INITDB_ARGS)
@@ -96,8 +99,8 @@ def _kafka_container() -> Iterator[Server]:
 
     The broker must advertise a port that exists only once the container runs, so it waits for a file that says it.
     """
-    from testcontainers.core.container import DockerContainer  # noqa: PLC0415
-    from testcontainers.core.wait_strategies import LogMessageWaitStrategy  # noqa: PLC0415
+    from testcontainers.core.container import DockerContainer
+    from testcontainers.core.wait_strategies import LogMessageWaitStrategy
 
     made = DockerContainer(KAFKA_IMAGE)
     for name, value in KAFKA_SETTINGS.items():

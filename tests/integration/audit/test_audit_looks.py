@@ -229,6 +229,13 @@ async def test_a_check_that_could_not_look_is_not_right_and_says_why(evidence: E
     ] * 3
 
 
+async def test_a_check_that_does_not_know_the_tables_any_more_says_so_and_the_others_go_on(evidence: Evidence):
+    await evidence.tamper("ALTER TABLE billing.settlement RENAME COLUMN charged_fen TO owed_fen")
+    found = await evidence.audit("I7", "I9", "I16")
+    assert [(check["id"], check["ok"]) for check in found["checks"]] == [("I7", False), ("I9", True), ("I16", True)]
+    assert "UndefinedColumnError" in found["checks"][0]["reason"]
+
+
 async def test_an_empty_hospital_is_right_and_says_that_nothing_was_proved(databases: Databases):
     async with opened_hospital(databases) as hospital:
         await hospital.drain()

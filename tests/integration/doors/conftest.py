@@ -1,7 +1,7 @@
 """The real doors of all services with real tokens, in front of one hospital in which patients wait, lie, and have gone home."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -34,30 +34,35 @@ class Doors:
     """Every service's app as it runs, who may knock, and what is behind the doors."""
 
     apps: dict[str, FastAPI]
-    databases: dict[str, Database]
+    runtimes: dict[str, Runtime]
     ring: KeyRing
     things: dict[str, str]
+    _tokens: dict[tuple[tuple[Role, ...], frozenset[str]], str] = field(default_factory=dict)
 
     def token(self, *roles: Role, wards: frozenset[str] = frozenset({ALL_WARDS}), **more: Any) -> str:
         """Return a signed token of somebody with these roles."""
-        now = more.pop("now", datetime.now(UTC).timestamp())
-        signer = TokenSigner(lambda: more.pop("ring", self.ring), now=lambda: now)
+        if not more and (roles, wards) in self._tokens:
+            return self._tokens[roles, wards]
+        ring, now = more.get("ring", self.ring), more.get("now", datetime.now(UTC).timestamp())
         actor = Actor(uuid4(), "somebody", frozenset(roles), wards, uuid4())
-        return signer.sign(actor).token
+        token = TokenSigner(lambda: ring, now=lambda: now).sign(actor).token
+        if not more:
+            self._tokens[roles, wards] = token
+        return token
 
     async def knock(
         self, service: str, method: str, path: str, *, app: FastAPI | None = None, **request: Any
     ) -> httpx2.Response:
         """Send one request to a service."""
         transport = httpx2.ASGITransport(app=app or self.apps[service])
-        async with httpx2.AsyncClient(transport=transport, base_url="http://hospital") as client:
+        async with httpx2.AsyncClient(transport=transport, base_url="http://hospital", trust_env=False) as client:
             return await client.request(method, f"/api/{service}{path}", **request)
 
     async def contents(self) -> dict[str, tuple[int, str | None]]:
         """Return how many rows each table of each service has, and a digest of them."""
         found: dict[str, tuple[int, str | None]] = {}
-        for service, db in self.databases.items():
-            tables = await db.pool.fetch(
+        for service, runtime in self.runtimes.items():
+            tables = await runtime.db.pool.fetch(
                 "SELECT table_name FROM information_schema.tables WHERE table_schema = $1 AND table_type = 'BASE TABLE'",
                 service,
             )
@@ -66,7 +71,9 @@ class Doors:
                 for (name,) in tables
                 if name not in UNTOUCHED
             )
-            found |= {f"{service}.{name}": (count, digest) for name, count, digest in await db.pool.fetch(query)}
+            found |= {
+                f"{service}.{name}": (count, digest) for name, count, digest in await runtime.db.pool.fetch(query)
+            }
         return found
 
 
@@ -123,19 +130,20 @@ async def doors(databases: Databases, tmp_path_factory: Any) -> AsyncIterator[Do
     access_dsn = await databases.create("access")
     async with opened_hospital(databases) as hospital:
         things = await _live(hospital)
-        apps = {
-            name: create_app(runtime.spec, lambda runtime=runtime: runtime, verifier, run=False)  # type: ignore[misc]
-            for name, runtime in hospital.runtimes.items()
-        }
+        for runtime in hospital.runtimes.values():
+            runtime.verifier = verifier
         settings = Settings(
             database_url=settings_for(access_dsn, "access").database_url, signing_key_file=directory / "signing.json"
         )
         db = Database(await create_pool(settings), hospital.clock)
         broker, spec = MemoryBroker(), spec_of(settings)
         access = Runtime(spec, settings, db, verifier, broker.producer, broker.consumer)
-        apps["access"] = create_app(spec, lambda: access, verifier, run=False)
-        dbs = {name: runtime.db for name, runtime in hospital.runtimes.items()} | {"access": db}
-        made = Doors(apps, dbs, ring, things)
+        runtimes = {**hospital.runtimes, "access": access}
+        apps = {
+            name: create_app(runtime.spec, lambda runtime=runtime: runtime, verifier, run=False)  # type: ignore[misc]
+            for name, runtime in runtimes.items()
+        }
+        made = Doors(apps, runtimes, ring, things)
         account = {
             "username": "admin.one",
             "display_name": "Admin",

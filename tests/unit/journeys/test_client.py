@@ -261,3 +261,10 @@ async def test_an_answer_that_comes_too_late_is_never_given_to_the_next_request(
     await client.close()
     server.close()
     await asyncio.sleep(0.3)
+
+
+async def test_a_wrong_password_is_tried_only_once(at_door):
+    doorman, client = await at_door(a_problem(401, "login_rejected"), login=Login("replay", "old"))
+    with pytest.raises(Unreachable, match="The login as replay was refused"):
+        await client.post("beds", "/x", "key-0001", {})
+    assert len(doorman.asked) == 1
