@@ -49,7 +49,8 @@ def _error_in(line: bytes, since: datetime | None, allowed: frozenset[str]) -> s
     if since is not None and _is_before(at, since):
         return ""
     kind = "" if "error" not in entry else f" ({entry['error']})"
-    return f"{entry.get('event', 'an error')}{kind} at {at}"
+    event = " ".join(str(entry.get("event", "an error")).split())
+    return f"{event}{kind} at {at}"
 
 
 def _is_before(at: str, since: datetime) -> bool:

@@ -6,6 +6,7 @@ moves a bed or money (beds, billing) two people decide: the first notes the wish
 
 import getpass
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,8 @@ from shared.contracts.registry import SERVICES_WITH_EVENTS
 
 HTTP_SECONDS_MAX = 30.0
 PAGE = 200
+UNAVAILABLE = 503
+AGAIN_SECONDS = 1.0
 ROLE = "ops"
 STILL_REFUSED = "still_refused"
 SECOND_PERSON = "second_person_needed"
@@ -202,12 +205,19 @@ class _Doors:
         return str(answered["status"])
 
     def _asked(self, method: str, path: str, **what: Any) -> Any:
+        """Ask one door; a service that cannot answer now is asked again, with the same key, so that it is done once."""
         import httpx2
 
-        try:
-            response = self._client.request(method, path, **what)
-        except httpx2.HTTPError as error:
-            raise StackError(f"The service does not answer ({type(error).__name__}); see wardstream status.") from None
+        for last in (False, False, True):
+            try:
+                response = self._client.request(method, path, **what)
+            except httpx2.HTTPError as error:
+                raise StackError(
+                    f"The service does not answer ({type(error).__name__}); see wardstream status."
+                ) from None
+            if response.status_code != UNAVAILABLE or last:
+                break
+            time.sleep(AGAIN_SECONDS)
         if response.is_success:
             return response.json()
         try:

@@ -1,6 +1,6 @@
 """Bad input at every door that changes something: its own clear answer, nothing of what was sent in it, nothing changed.
 
-The table `DOORS` names every such door with a body it would take. Each test does one wrong thing at all doors of one service.
+The table `DOORS` of every_door.py names every such door with a body it would take. Each test does one wrong thing at all doors of one service.
 """
 
 import asyncio
@@ -8,8 +8,6 @@ import json
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -23,146 +21,25 @@ from shared.db import Database, create_pool
 from shared.service import Runtime, create_app
 from shared.web import BODY_BYTES_MAX, JSON_DEPTH_MAX
 from tests.integration.doors.conftest import NOW, Doors
+from tests.integration.doors.every_door import (
+    CANARY,
+    CANARY_FIELD,
+    DOORS,
+    EVERYBODY,
+    NOT_FOUND,
+    PASSWORD,
+    REASON,
+    SERVICES,
+    SLOT,
+    UNKNOWN,
+    VERSION,
+    At,
+    Json,
+    doors_of,
+    with_body,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-CANARY = "zhugekongming-7731"
-"""Stands in every field of every bad request; the name of an unknown field begins with it, too."""
-CANARY_FIELD = "zhugekongming"
-PASSWORD = "caocao mengde 1771"
-SERVICES = ("admission", "beds", "billing", "daysurgery", "followup", "access")
-EVERYBODY = tuple(role for role in Role if role is not Role.IMPORTER)
-UNKNOWN = {
-    **dict.fromkeys(("tok", "lying", "charge", "reversed", "deposit", "gone", "task", "wanted", "case", "user"), ""),
-    **dict.fromkeys(("bed", "parked"), "999999999"),
-}
-Json = Any
-
-
-@dataclass(frozen=True)
-class At:
-    """One door: where it is, what it takes, and what it says of things it does not know."""
-
-    service: str
-    method: str
-    path: str
-    body: Json = None
-    unknown: tuple[int, str] | None = None
-    fact: bool = True
-    once: bool = True
-    """It needs an Idempotency-Key."""
-    anybody: bool = False
-    """It needs no role; `public` doors need not even a token."""
-    public: bool = False
-    headers: dict[str, str] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        return f"{self.method} /{self.service}{self.path}"
-
-
-IDENTIFIER = {"system": CANARY, "value": CANARY}
-SLOT = {"starts_at": NOW.isoformat(), "ends_at": (NOW + timedelta(hours=5)).isoformat()}
-REASON = {"reason": CANARY}
-VERSION = {"If-Match": 'W/"1"'}
-NOT_FOUND = (404, "not_found")
-PATIENT = {
-    "identifier": IDENTIFIER,
-    "name": CANARY,
-    "sex": "male",
-    "birth_date": "1960-05-04",
-    "phone": CANARY,
-}
-STAY = {
-    "patient_tok": "{tok}",
-    "identifier": IDENTIFIER,
-    "urgency": "elective",
-    "specialty": CANARY,
-    "payer_kind": "self_pay",
-    "isolation": "none",
-    "level_of_care": "normal",
-    "expected_admit_at": NOW.isoformat(),
-    "expected_stay_days": 7,
-}
-BED = {
-    "code": CANARY,
-    "campus": CANARY,
-    "building": CANARY,
-    "floor": 1,
-    "ward": CANARY,
-    "room": CANARY,
-    "kind": "day",
-    "level": "normal",
-    "specialty": CANARY,
-    "isolation": False,
-}
-CASE = {
-    "patient_tok": "{tok}",
-    "identifier": IDENTIFIER,
-    "procedure": "73761001",
-    "payer_kind": "self_pay",
-}
-ACCOUNT = {
-    "username": CANARY,
-    "display_name": CANARY,
-    "password": PASSWORD,
-    "roles": ["doctor"],
-    "wards": [CANARY],
-}
-CHANGE = {
-    "display_name": CANARY,
-    "roles": ["admin"],
-    "wards": [CANARY],
-    "disabled": False,
-}
-
-DOORS = (
-    At("admission", "POST", "/patients", PATIENT),
-    At("admission", "POST", "/patients/{tok}/reveal", {"purpose": "call"}, NOT_FOUND, fact=False, once=False),
-    At("admission", "POST", "/encounters", STAY, NOT_FOUND),
-    At("admission", "POST", "/encounters/{wanted}/admission", {"paperwork_pending": False}, NOT_FOUND),
-    At("admission", "POST", "/encounters/{lying}/paperwork", {}, NOT_FOUND),
-    At("admission", "POST", "/encounters/{wanted}/cancellation", REASON, NOT_FOUND),
-    At("admission", "POST", "/encounters/{lying}/admission-cancellation", REASON, NOT_FOUND),
-    At("admission", "POST", "/encounters/{lying}/discharge-order", {}, NOT_FOUND),
-    At("admission", "POST", "/encounters/{lying}/discharge-order-undo", REASON, NOT_FOUND),
-    At("admission", "POST", "/encounters/{lying}/discharge", {"disposition": "1"}, NOT_FOUND),
-    At("admission", "POST", "/encounters/{gone}/discharge-cancellation", REASON, NOT_FOUND),
-    At("beds", "POST", "/beds", {"beds": [BED]}, fact=False),
-    At("beds", "POST", "/beds/{bed}/cleaning-done", {}, NOT_FOUND),
-    At("billing", "POST", "/encounters/{lying}/deposits", {"amount_fen": 100, "method": "cash"}, (409, "no_account_yet")),
-    At("billing", "POST", "/encounters/{lying}/deposits/{deposit}/refund", {}, (404, "no_account")),
-    At("billing", "POST", "/encounters/{lying}/charges", {"item": CANARY, "amount_fen": 100}, (409, "no_account_yet")),
-    At("billing", "POST", "/encounters/{lying}/charges/{charge}/reversal", REASON, (404, "no_account")),
-    At("billing", "POST", "/encounters/{lying}/settlement", {"method": "cash", "charged_fen": 4200}, (409, "no_account_yet")),
-    At("billing", "POST", "/encounters/{gone}/settlement-reopening", REASON, (404, "no_account")),
-    At("daysurgery", "POST", "/cases", CASE, (409, "patient_not_known_yet")),
-    At("daysurgery", "POST", "/cases/{case}/booking", SLOT, NOT_FOUND),
-    At("daysurgery", "POST", "/cases/{case}/cancellation", {"by": "patient", "reason": CANARY}, NOT_FOUND),
-    At("daysurgery", "POST", "/cases/{booked}/arrival", {}, NOT_FOUND),
-    At("daysurgery", "POST", "/cases/{booked}/operation-start", {}, NOT_FOUND),
-    At("daysurgery", "POST", "/cases/{booked}/operation-end", {}, NOT_FOUND),
-    At("daysurgery", "POST", "/cases/{booked}/discharge", {"disposition": "1"}, NOT_FOUND),
-    At("daysurgery", "POST", "/cases/{booked}/conversion", {"specialty": CANARY}, NOT_FOUND),
-    At("followup", "POST", "/tasks/{task}/completion", {"outcome": "well"}, NOT_FOUND),
-    At("access", "POST", "/login", {"username": CANARY, "password": PASSWORD}, fact=False, once=False, public=True),
-    At("access", "POST", "/me/password", {"old_password": PASSWORD, "new_password": PASSWORD}, fact=False, once=False, anybody=True),
-    At("access", "POST", "/users", ACCOUNT, fact=False),
-    At("access", "PATCH", "/users/{user}", CHANGE, (404, "account_unknown"), fact=False, headers=VERSION),
-    At("access", "PUT", "/users/{user}/password", {"password": PASSWORD}, (404, "account_unknown"), fact=False, headers=VERSION),
-    *(
-        At(service, "POST", f"/parked/{{parked}}/{wish}", None, NOT_FOUND, fact=False)
-        for service in SERVICES if service != "access" for wish in ("retry", "discard")
-    ),
-)  # fmt: skip
-
-
-def doors_of(service: str, **wanted: bool) -> list[At]:
-    """Return the doors of a service with these traits."""
-    return [at for at in DOORS if at.service == service and all(getattr(at, k) is v for k, v in wanted.items())]
-
-
-def with_body(service: str) -> list[At]:
-    return [at for at in doors_of(service) if at.body is not None]
 
 
 def filled(value: Json, things: dict[str, str]) -> Json:
@@ -189,6 +66,8 @@ def each_field_as(body: Json, wrong: Json) -> Iterator[Json]:
         case [first, *rest]:
             for inner in [wrong, *each_field_as(first, wrong)]:
                 yield [inner, *rest]
+        case _:
+            return
 
 
 class Visitor:

@@ -26,6 +26,10 @@ SINCE = datetime(2026, 3, 2, 8, tzinfo=UTC)
         (b'{"level":"error","event":"no_time"}', "no_time at "),
         (b'{"level":"error","event":"no_zone","timestamp":"2026-03-02T07:00:00"}', "no_zone at 2026-03-02T07:00:00"),
         (b'rror","event":"cut","timestamp":"2026-03-02T09:00:00Z"}', ""),
+        (
+            b'{"level":"error","event":"Exception in ASGI application\\n","timestamp":"2026-03-02T09:00:00Z"}',
+            "Exception in ASGI application at 2026-03-02T09:00:00Z",
+        ),
         (b"[1, 2]", ""),
         (b"Traceback (most recent call last):\n", "a traceback outside the log"),
     ],

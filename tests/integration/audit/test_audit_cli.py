@@ -1,4 +1,4 @@
-"""`wardstream parked` against a running stack, as an operator types it: why an event was set aside, and two people deciding."""
+"""`wardstream parked` and `wardstream audit` against a running stack, as an operator types them."""
 
 import asyncio
 import json
@@ -100,7 +100,7 @@ def admitted_before_it_was_requested() -> tuple[UUID, Event, Event]:
 
 @pytest.mark.timeout(180)
 def test_two_people_decide_what_becomes_of_an_event_that_moves_a_bed(home: Path):
-    assert wardstream(home, "parked", "list", "--service", "beds")[1] == {"parked": []}
+    assert parked(home, 0) == []
     encounter, admitted, requested = admitted_before_it_was_requested()
     asyncio.run(_send(Stack(home).kafka_bootstrap, admitted, requested))
     first, second = parked(home, 2)
@@ -146,6 +146,19 @@ def test_wrong_use_is_told_in_a_sentence(home: Path):
     code, _, said = wardstream(home, "parked", "retry", "beds", 1, "--as", "nobody")
     assert code == 2
     assert "password of nobody is needed" in said.replace("\n", " ")
+
+
+@pytest.mark.timeout(120)
+def test_the_audit_of_a_stack_without_billing_says_what_it_could_not_look_at(home: Path):
+    code, found, said = wardstream(home, "audit", "--only", "V5", "--only", "I4", "--only", "I20-commands")
+    assert (code, found["ok"], found["violations"]) == (1, False, 0), said
+    checks = {check["id"]: check for check in found["checks"]}
+    assert (checks["V5"]["ok"], checks["V5"]["examined"] > 0) == (True, True)
+    assert (checks["I4"]["ok"], checks["I4"]["reason"]) == (False, "There are no tables of billing.")
+    assert checks["I20-commands"]["ok"], checks["I20-commands"]
+    code, _, said = wardstream(home, "audit", "--only", "I99")
+    assert code == 2
+    assert "There is no check I99" in said
 
 
 @pytest.mark.timeout(60)
