@@ -25,6 +25,7 @@ from shared.contracts.registry import SERVICES_WITH_EVENTS
 HTTP_SECONDS_MAX = 30.0
 PAGE = 200
 UNAVAILABLE = 503
+AGAIN_MAX = 3
 AGAIN_SECONDS = 1.0
 ROLE = "ops"
 STILL_REFUSED = "still_refused"
@@ -204,20 +205,22 @@ class _Doors:
         answered = self._asked("POST", f"{service}/parked/{parked_id}/{wish}", headers={"Idempotency-Key": uuid4().hex})
         return str(answered["status"])
 
-    def _asked(self, method: str, path: str, **what: Any) -> Any:
-        """Ask one door; a service that cannot answer now is asked again, with the same key, so that it is done once."""
+    def _sent(self, method: str, path: str, **what: Any) -> Any:
         import httpx2
 
-        for last in (False, False, True):
-            try:
-                response = self._client.request(method, path, **what)
-            except httpx2.HTTPError as error:
-                raise StackError(
-                    f"The service does not answer ({type(error).__name__}); see wardstream status."
-                ) from None
-            if response.status_code != UNAVAILABLE or last:
+        try:
+            return self._client.request(method, path, **what)
+        except httpx2.HTTPError as error:
+            raise StackError(f"The service does not answer ({type(error).__name__}); see wardstream status.") from None
+
+    def _asked(self, method: str, path: str, **what: Any) -> Any:
+        """Ask one door; a service that cannot answer now is asked again, with the same key, so that it is done once."""
+        response = self._sent(method, path, **what)
+        for _ in range(AGAIN_MAX):
+            if response.status_code != UNAVAILABLE:
                 break
             time.sleep(AGAIN_SECONDS)
+            response = self._sent(method, path, **what)
         if response.is_success:
             return response.json()
         try:

@@ -22,16 +22,15 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 from infra.journeys.catalogue import Rules
+from infra.journeys.fields import DAY_FORM, Broken, Resource, codes_of, instant_of, object_of, objects_of, text_of
 from infra.journeys.model import Charge, Identifier, Journey, Operation, Person, Refused, key_part, reference_of
 from shared.contracts.envelope import PayerKind, Sex
-from shared.money import NotAnAmount, fen_from_decimal_text, split_by_weight
+from shared.money import split_by_weight
 
 BUNDLE_BYTES_MAX = 256 * 1024 * 1024
 """Larger than any patient's record; a gzip file may say that it is small and be endless."""
-AMOUNT_DIGITS_MAX = 28
 TEXT_MAX = 120
 PHONE_MAX = 40
 EMERGENCY_WITHIN = timedelta(hours=24)
@@ -41,15 +40,8 @@ UNNAMED = "无名氏"
 _GZIP_MAGIC = b"\x1f\x8b"
 _NEVER_HAPPENED = frozenset({"cancelled", "entered-in-error", "planned"})
 _CODE_FORM = re.compile(r"^[A-Za-z0-9_.:+-]{1,64}$")
-_INSTANT_FORM = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)$")
-_DAY_FORM = re.compile(r"^\d{4}-\d\d-\d\d$")
 
-Resource = Mapping[str, Any]
 Identity = tuple[str, str]
-
-
-class Broken(Exception):
-    """What was read cannot be right; the message says why, as a sentence."""
 
 
 class NothingToRead(Exception):
@@ -179,78 +171,6 @@ def parse(content: bytes) -> Resource:
 
 def _no_constant(name: str) -> None:
     raise ValueError(name)
-
-
-# ---- careful looking -------------------------------------------------------------------------------------------------
-
-
-def _object(value: object, name: str) -> Resource:
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise Broken(f"{name} is not an object.")
-    return value
-
-
-def _objects(value: object, name: str) -> list[Resource]:
-    """Return a list of objects; one object alone, as other FHIR versions have it, is a list of one."""
-    if value is None:
-        return []
-    found = [value] if isinstance(value, dict) else value
-    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
-        raise Broken(f"{name} is not a list of objects.")
-    return found
-
-
-def _text(value: object) -> str | None:
-    """Return a text in one line without control characters, or nothing."""
-    if not isinstance(value, str):
-        return None
-    line = " ".join("".join(sign if sign.isprintable() else " " for sign in value).split())
-    return line or None
-
-
-def _codes(concept: Resource, name: str, system: str = "") -> Iterator[str]:
-    for coding in _objects(concept.get("coding"), f"{name}.coding"):
-        code = coding.get("code")
-        if isinstance(code, str) and system in str(coding.get("system") or system):
-            yield code
-
-
-def _instant(value: object, name: str, *, last: bool = False) -> datetime | None:
-    """Return a FHIR dateTime in UTC; a day alone is its first second, or its last when it ends something.
-
-    Raises:
-        Broken: no such time, less precise than a day, or without its zone.
-    """
-    if value is None:
-        return None
-    if isinstance(value, str):
-        try:
-            if _DAY_FORM.match(value):
-                return datetime.combine(date.fromisoformat(value), time(23, 59, 59) if last else time(), UTC)
-            if _INSTANT_FORM.match(value):
-                return datetime.fromisoformat(value).astimezone(UTC)
-        except (ValueError, OverflowError):
-            raise Broken(f"{name} is a time that does not exist.") from None
-    raise Broken(f"{name} is not a time with its zone, nor a day.")
-
-
-def _fen(value: object, name: str) -> int:
-    """Return 100 x a decimal amount, exactly.
-
-    Raises:
-        Broken: no number, finer than one fen, or beyond what the ledger holds.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | Decimal):
-        raise Broken(f"{name} is not a number.")
-    if len(Decimal(value).as_tuple().digits) > AMOUNT_DIGITS_MAX:
-        raise Broken(f"{name} has more digits than an amount has.")
-    try:
-        return fen_from_decimal_text(str(value))
-    except NotAnAmount as error:
-        reason = str(error)
-        raise Broken(f"{name}: {reason[0].lower()}{reason[1:]}") from None
 
 
 # ---- one bundle ------------------------------------------------------------------------------------------------------
@@ -404,9 +324,9 @@ def _add_encounter(
 
 
 def _period(encounter: Resource) -> tuple[datetime | None, datetime | None]:
-    period = _object(encounter.get("period"), "Encounter.period")
-    starts_at = _instant(period.get("start"), "Encounter.period.start")
-    ends_at = _instant(period.get("end"), "Encounter.period.end", last=True)
+    period = object_of(encounter.get("period"), "Encounter.period")
+    starts_at = instant_of(period.get("start"), "Encounter.period.start")
+    ends_at = instant_of(period.get("end"), "Encounter.period.end", last=True)
     if starts_at is not None and ends_at is not None and ends_at < starts_at:
         raise Broken("The Encounter ends before it starts.")
     return starts_at, ends_at
@@ -417,8 +337,8 @@ def _class_of(encounter: Resource) -> str:
     value = encounter.get("class")
     if isinstance(value, str):
         return value
-    for one in _objects(value, "Encounter.class"):
-        code = one.get("code") or next(_codes(one, "Encounter.class"), None)
+    for one in objects_of(value, "Encounter.class"):
+        code = one.get("code") or next(codes_of(one, "Encounter.class"), None)
         if isinstance(code, str):
             return code
     raise Broken("The Encounter has no class.")
@@ -465,8 +385,8 @@ def _person(identity: Identity, patient: Resource, first_seen: datetime | None) 
 
 
 def _identifier(identity: Identity, patient: Resource) -> Identifier:
-    for one in _objects(patient.get("identifier"), "Patient.identifier"):
-        system, value = _text(one.get("system")), _text(one.get("value"))
+    for one in objects_of(patient.get("identifier"), "Patient.identifier"):
+        system, value = text_of(one.get("system")), text_of(one.get("value"))
         if system and value and max(len(system), len(value)) <= TEXT_MAX:
             return Identifier(system, value)
     if _shown_id(identity) is None:
@@ -476,14 +396,14 @@ def _identifier(identity: Identity, patient: Resource) -> Identifier:
 
 def _name(patient: Resource) -> str:
     uses = {"official": 0, "usual": 1}
-    names = _objects(patient.get("name"), "Patient.name")
+    names = objects_of(patient.get("name"), "Patient.name")
     for one in sorted(names, key=lambda one: uses.get(str(one.get("use")), 2)):
         given = one.get("given")
         parts = [*(given if isinstance(given, list) else [given]), one.get("family")]
         family = one.get("family")
         if isinstance(family, list):  # as FHIR had it before R4
             parts = [*parts[:-1], *family]
-        whole = " ".join(part for part in map(_text, parts) if part) or _text(one.get("text"))
+        whole = " ".join(part for part in map(text_of, parts) if part) or text_of(one.get("text"))
         if whole:
             return whole[:TEXT_MAX].strip()
     return UNNAMED
@@ -497,7 +417,7 @@ def _sex(value: object) -> Sex:
 
 def _birth_date(value: object) -> date | None:
     """Return the day of birth; a year or month alone is no day, and none is made up."""
-    if isinstance(value, str) and _DAY_FORM.match(value):
+    if isinstance(value, str) and DAY_FORM.match(value):
         try:
             return date.fromisoformat(value)
         except ValueError:
@@ -506,8 +426,8 @@ def _birth_date(value: object) -> date | None:
 
 
 def _phone(patient: Resource) -> str | None:
-    for one in _objects(patient.get("telecom"), "Patient.telecom"):
-        number = _text(one.get("value"))
+    for one in objects_of(patient.get("telecom"), "Patient.telecom"):
+        number = text_of(one.get("value"))
         if one.get("system") == "phone" and number and len(number) <= PHONE_MAX:
             return number
     return None
@@ -516,8 +436,8 @@ def _phone(patient: Resource) -> str | None:
 def _died_inside(patient: Resource, starts_at: datetime, ends_at: datetime | None) -> bool:
     """Say whether the patient died in this stay; of a death known by its day only, any hour of that day counts."""
     value = patient.get("deceasedDateTime")
-    earliest = _instant(value, "Patient.deceasedDateTime")
-    latest = _instant(value, "Patient.deceasedDateTime", last=True)
+    earliest = instant_of(value, "Patient.deceasedDateTime")
+    latest = instant_of(value, "Patient.deceasedDateTime", last=True)
     if earliest is None or latest is None or ends_at is None:
         return False
     return earliest <= ends_at and starts_at <= latest
@@ -535,8 +455,8 @@ def _bills(bundle: Bundle, found: Contents, file: str) -> dict[Identity, list[Re
         try:
             stays = {
                 stay
-                for item in _objects(claim.get("item"), "Claim.item")
-                for reference in _objects(item.get("encounter"), "Claim.item.encounter")
+                for item in objects_of(claim.get("item"), "Claim.item")
+                for reference in objects_of(item.get("encounter"), "Claim.item.encounter")
                 if (stay := bundle.resolve(reference, "Encounter")) is not None
             }
         except Broken as broken:
@@ -572,7 +492,7 @@ def _account(
             whose = bundle.resolve(claim.get("patient"), "Patient")
             if whose is not None and whose != patient:
                 raise Broken("it is about another patient than its Encounter.")
-            created = _instant(claim.get("created"), "created", last=True)
+            created = instant_of(claim.get("created"), "created", last=True)
             charged_at = max(created or starts_at, starts_at)
             lines, total_fen = _lines(claim, currencies)
             payer_kind = payer_kind or _payer(bundle, claim, rules)
@@ -592,20 +512,20 @@ def _account(
 def _lines(claim: Resource, currencies: set[str]) -> tuple[list[tuple[str, str, int]], int]:
     """Return the lines of one claim as (place, item, fen) and its total in fen; they sum to it exactly."""
 
-    def fen_of(money: Resource, name: str) -> int:
+    def money_of(money: Resource, name: str) -> int:
         if isinstance(money.get("currency"), str):
             currencies.add(money["currency"])
-        return _fen(money.get("value"), name)
+        return fen_of(money.get("value"), name)
 
     nets: list[tuple[str, str, int]] = []
-    for index, item in enumerate(_objects(claim.get("item"), "item"), 1):
-        net = _object(item.get("net"), f"item[{index}].net")
+    for index, item in enumerate(objects_of(claim.get("item"), "item"), 1):
+        net = object_of(item.get("net"), f"item[{index}].net")
         if net:
             concept = item.get("productOrService") or item.get("service")
-            code = next(_codes(_object(concept, f"item[{index}].productOrService"), "productOrService"), "")
-            nets.append((str(index), code if _CODE_FORM.match(code) else "item", fen_of(net, f"item[{index}].net")))
-    total = _object(claim.get("total"), "total")
-    total_fen = fen_of(total, "total") if total else sum(fen for _, _, fen in nets)
+            code = next(codes_of(object_of(concept, f"item[{index}].productOrService"), "productOrService"), "")
+            nets.append((str(index), code if _CODE_FORM.match(code) else "item", money_of(net, f"item[{index}].net")))
+    total = object_of(claim.get("total"), "total")
+    total_fen = money_of(total, "total") if total else sum(fen for _, _, fen in nets)
     if total_fen < 0:
         raise Broken("its total is less than nothing.")
     lines = [line for line in nets if line[2] > 0]
@@ -619,21 +539,21 @@ def _lines(claim: Resource, currencies: set[str]) -> tuple[list[tuple[str, str, 
 
 
 def _rest_item(claim: Resource) -> str:
-    kinds = set(_codes(_object(claim.get("type"), "type"), "type"))
+    kinds = set(codes_of(object_of(claim.get("type"), "type"), "type"))
     return "medication" if "pharmacy" in kinds or claim.get("prescription") is not None else "stay"
 
 
 def _payer(bundle: Bundle, claim: Resource, rules: Rules) -> PayerKind | None:
     """Return who pays by the name of the coverage, the focal one first; nothing when no name is known."""
-    insurances = sorted(_objects(claim.get("insurance"), "insurance"), key=lambda one: one.get("focal") is not True)
+    insurances = sorted(objects_of(claim.get("insurance"), "insurance"), key=lambda one: one.get("focal") is not True)
     for insurance in insurances:
-        coverage = _object(insurance.get("coverage"), "insurance.coverage")
+        coverage = object_of(insurance.get("coverage"), "insurance.coverage")
         names = [coverage.get("display")]
         meant = bundle.resolve(coverage, "Coverage")
         if meant is not None:
             found = bundle.resources[meant]
-            names += [one.get("display") for one in _objects(found.get("payor"), "Coverage.payor")]
-            names.append(_object(found.get("type"), "Coverage.type").get("text"))
+            names += [one.get("display") for one in objects_of(found.get("payor"), "Coverage.payor")]
+            names.append(object_of(found.get("type"), "Coverage.type").get("text"))
         for name in names:
             kind = rules.payer_of(name) if isinstance(name, str) else None
             if kind is not None:
@@ -658,7 +578,7 @@ def _operations(bundle: Bundle, rules: Rules) -> dict[Identity, list[Resource]]:
 
 def _day_code(procedure: Resource, rules: Rules) -> str | None:
     try:
-        codes = list(_codes(_object(procedure.get("code"), "Procedure.code"), "Procedure.code", "snomed"))
+        codes = list(codes_of(object_of(procedure.get("code"), "Procedure.code"), "Procedure.code", "snomed"))
     except Broken:
         return None  # what cannot be read is in no catalogue
     return next((code for code in codes if code in rules.day_procedures), None)
@@ -668,10 +588,10 @@ def _operation(done: Sequence[Resource], starts_at: datetime, ends_at: datetime 
     """Return the first operation of the day, inside the stay; one without a time takes the whole stay."""
 
     def times(procedure: Resource) -> tuple[datetime, datetime]:
-        performed = _object(procedure.get("performedPeriod"), "Procedure.performedPeriod")
-        at = _instant(procedure.get("performedDateTime"), "Procedure.performedDateTime")
-        began_at = _instant(performed.get("start"), "Procedure.performedPeriod.start") or at or starts_at
-        ended_at = _instant(performed.get("end"), "Procedure.performedPeriod.end", last=True) or ends_at or began_at
+        performed = object_of(procedure.get("performedPeriod"), "Procedure.performedPeriod")
+        at = instant_of(procedure.get("performedDateTime"), "Procedure.performedDateTime")
+        began_at = instant_of(performed.get("start"), "Procedure.performedPeriod.start") or at or starts_at
+        ended_at = instant_of(performed.get("end"), "Procedure.performedPeriod.end", last=True) or ends_at or began_at
         began_at = min(max(began_at, starts_at), ends_at or began_at)
         return began_at, min(max(ended_at, began_at), ends_at or ended_at)
 

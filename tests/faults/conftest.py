@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -13,8 +13,10 @@ from infra.cli.audit import run_audit
 from infra.journeys.client import Client, Login
 from infra.journeys.live import complete_first_task, play_day_case, play_stay, register_patient
 from infra.journeys.quiet import until_quiet
-from infra.kafka.topics import end_offsets
 from infra.local.stack import Stack
+from shared.contracts.registry import EVENT_TOPICS
+from shared.messaging.broker import TopicPartition
+from shared.messaging.lags import OffsetReader
 
 INJECTED = frozenset(
     {"service_part_died", "handler_failed", "request_failed", "event_parked", "broker_lost_events", "service_stalled"}
@@ -64,7 +66,16 @@ class Wounded:
             self.stack.set_env(service, {})
         await asyncio.to_thread(self.stack.wait_ready, seconds=120)
         client = self.ops_client()
-        standing, _ = await until_quiet(client, lambda: end_offsets(self.stack.kafka_bootstrap))
+        offsets = OffsetReader(self.stack.kafka_bootstrap, "wardstream-faults")
+
+        async def ends() -> Mapping[TopicPartition, int]:
+            _, found = await offsets.begins_and_ends(EVENT_TOPICS.values())
+            return found
+
+        try:
+            standing, _ = await until_quiet(client, ends)
+        finally:
+            await offsets.stop()
         await client.close()
         assert standing.quiet, f"Not quiet: {standing}"
         assert standing.parked == 0, f"{standing.parked} events were set aside"
