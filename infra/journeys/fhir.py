@@ -24,7 +24,17 @@ from decimal import Decimal
 from pathlib import Path
 
 from infra.journeys.catalogue import Rules
-from infra.journeys.fields import DAY_FORM, Broken, Resource, codes_of, instant_of, object_of, objects_of, text_of
+from infra.journeys.fields import (
+    DAY_FORM,
+    Broken,
+    Resource,
+    codes_of,
+    fen_of,
+    instant_of,
+    object_of,
+    objects_of,
+    text_of,
+)
 from infra.journeys.model import Charge, Identifier, Journey, Operation, Person, Refused, key_part, reference_of
 from shared.contracts.envelope import PayerKind, Sex
 from shared.money import split_by_weight
