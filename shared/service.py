@@ -36,11 +36,11 @@ from shared.messaging.consumer import (
     GroupFactory,
     PoisonFound,
     Subscription,
-    answer_resync_requests,
     run_handler,
 )
 from shared.messaging.kafka import KafkaConsumer, KafkaProducer
 from shared.messaging.relay import Relay
+from shared.messaging.resync import answer_resync_requests
 from shared.settings import ServiceSettings
 from shared.web import Answered, Caller, Door, Gate, RowId, install_problem_handlers, page_of
 

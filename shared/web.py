@@ -336,6 +336,10 @@ class Caller:
         if self.role is None:
             require(self.actor, permission)
 
+    def requiring(self, permission: Permission) -> Callable[[str | None], Role]:
+        """Return `require` of this permission as a function of the ward, for actions that learn the ward when they lock."""
+        return lambda ward: self.require(permission, ward=ward)
+
     def scope_of(self, permission: Permission) -> Reach:
         """Return the wards in which this is allowed."""
         return scope_of(self.actor, permission)

@@ -1,5 +1,6 @@
 """What can be done in admission. One action = one transaction; both doors use them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -125,11 +126,16 @@ async def register_pre_admission(
     return encounter_id
 
 
-async def _lock(tx: Transaction, encounter_id: UUID) -> Any:
+Allowed = Callable[[str | None], object]
+"""Refuses when the caller may not do this in the stay's ward; asked before anything of the stay is told."""
+
+
+async def _lock(tx: Transaction, encounter_id: UUID, allowed: Allowed) -> Any:
     tx.correlation_id = encounter_id
     row = await store.lock_encounter(tx, encounter_id)
     if row is None:
         raise NotFound("There is no such stay.")
+    allowed(row["ward"])
     return row
 
 
@@ -137,13 +143,13 @@ def _stay(row: Any) -> domain.Stay:
     return domain.Stay(State(row["state"]), row["live_charges"], row["settled_at"] is not None, row["admitted_at"])
 
 
-async def admit_patient(tx: Transaction, encounter_id: UUID, *, paperwork_pending: bool) -> Any:
+async def admit_patient(tx: Transaction, encounter_id: UUID, *, allowed: Allowed, paperwork_pending: bool) -> Any:
     """Record that the patient lies in the assigned bed (A01); papers may follow later (R18).
 
     Raises:
         NotYet: the bed pool has not answered yet. Refused: no bed, or not the moment.
     """
-    row = await _lock(tx, encounter_id)
+    row = await _lock(tx, encounter_id, allowed)
     if State(row["state"]) in domain.WAITS_FOR_A_BED:
         raise NotYet(
             "No bed is assigned yet; the request is in the queue.", code="bed_not_assigned_yet", wait_for=encounter_id
@@ -189,9 +195,9 @@ async def _check_no_other_stay(tx: Transaction, row: Any) -> None:
             )
 
 
-async def complete_paperwork(tx: Transaction, encounter_id: UUID) -> Any:
+async def complete_paperwork(tx: Transaction, encounter_id: UUID, *, allowed: Allowed) -> Any:
     """Record that identity, consent and papers of an admitted patient are done (R18)."""
-    row = await _lock(tx, encounter_id)
+    row = await _lock(tx, encounter_id, allowed)
     if not row["paperwork_pending"]:
         raise Refused("No paperwork is pending for this stay.", code="nothing_pending")
     await store.mark_paperwork_completed(tx, encounter_id)
@@ -201,17 +207,17 @@ async def complete_paperwork(tx: Transaction, encounter_id: UUID) -> Any:
     return row
 
 
-async def cancel_pre_admission(tx: Transaction, encounter_id: UUID, *, reason: str) -> Any:
+async def cancel_pre_admission(tx: Transaction, encounter_id: UUID, *, allowed: Allowed, reason: str) -> Any:
     """Cancel a stay that has not begun (A38); the pool takes the bed back."""
-    row = await _lock(tx, encounter_id)
+    row = await _lock(tx, encounter_id, allowed)
     await store.mark_state(tx, encounter_id, domain.next_state(_stay(row), Step.CANCEL))
     outbox.append(tx, PreAdmissionCancelled(encounter_id=encounter_id, patient_tok=row["patient_tok"], reason=reason))
     return row
 
 
-async def cancel_admission(tx: Transaction, encounter_id: UUID, *, reason: str) -> Any:
+async def cancel_admission(tx: Transaction, encounter_id: UUID, *, allowed: Allowed, reason: str) -> Any:
     """Cancel an admission under which nothing was executed (A11); bed and account follow."""
-    row = await _lock(tx, encounter_id)
+    row = await _lock(tx, encounter_id, allowed)
     await store.mark_state(tx, encounter_id, domain.next_state(_stay(row), Step.CANCEL_ADMISSION))
     outbox.append(
         tx,
@@ -222,9 +228,9 @@ async def cancel_admission(tx: Transaction, encounter_id: UUID, *, reason: str) 
     return row
 
 
-async def order_discharge(tx: Transaction, encounter_id: UUID) -> Any:
+async def order_discharge(tx: Transaction, encounter_id: UUID, *, allowed: Allowed) -> Any:
     """Order the discharge (A16); the bed stays taken until the patient leaves (V4)."""
-    row = await _lock(tx, encounter_id)
+    row = await _lock(tx, encounter_id, allowed)
     await store.mark_state(
         tx, encounter_id, domain.next_state(_stay(row), Step.ORDER_DISCHARGE), discharge_ordered_at=tx.now
     )
@@ -232,17 +238,17 @@ async def order_discharge(tx: Transaction, encounter_id: UUID) -> Any:
     return row
 
 
-async def undo_discharge_order(tx: Transaction, encounter_id: UUID, *, reason: str) -> Any:
+async def undo_discharge_order(tx: Transaction, encounter_id: UUID, *, allowed: Allowed, reason: str) -> Any:
     """Take the order back (A25)."""
-    row = await _lock(tx, encounter_id)
+    row = await _lock(tx, encounter_id, allowed)
     await store.mark_state(tx, encounter_id, domain.next_state(_stay(row), Step.UNDO_DISCHARGE_ORDER))
     outbox.append(tx, DischargeOrderUndone(encounter_id=encounter_id, patient_tok=row["patient_tok"], reason=reason))
     return row
 
 
-async def discharge_patient(tx: Transaction, encounter_id: UUID, *, disposition: Disposition) -> Any:
+async def discharge_patient(tx: Transaction, encounter_id: UUID, *, allowed: Allowed, disposition: Disposition) -> Any:
     """Record that the patient physically left (A03); a leaving without an order records the order with it."""
-    row = await _lock(tx, encounter_id)
+    row = await _lock(tx, encounter_id, allowed)
     domain.next_state(_stay(row), Step.DISCHARGE)
     domain.check_leaves_after_coming(row["admitted_at"], tx.now)
     ordered_before = row["discharge_ordered_at"] is not None
@@ -266,9 +272,9 @@ async def discharge_patient(tx: Transaction, encounter_id: UUID, *, disposition:
     return row
 
 
-async def cancel_discharge(tx: Transaction, encounter_id: UUID, *, reason: str) -> Any:
+async def cancel_discharge(tx: Transaction, encounter_id: UUID, *, allowed: Allowed, reason: str) -> Any:
     """Take a discharge back (A13, 召回): the pool gives the old bed back, or another one."""
-    row = await _lock(tx, encounter_id)
+    row = await _lock(tx, encounter_id, allowed)
     if row["disposition"] == "5":
         raise Refused("A death is not taken back here; correct the record with medical records.", code="deceased")
     await store.mark_state(tx, encounter_id, domain.next_state(_stay(row), Step.CANCEL_DISCHARGE))

@@ -267,8 +267,12 @@ def _step_routes(routes: APIRouter, door: Door) -> None:
     @routes.post("/encounters/{encounter_id}/admission", summary="Admit the patient into the assigned bed (A01)")
     async def admit_patient(request: Request, encounter_id: UUID, body: AdmitPatient) -> Response:
         async def act(tx: Transaction, caller: Caller) -> Answered:
-            row = await actions.admit_patient(tx, encounter_id, paperwork_pending=body.paperwork_pending)
-            caller.require(Permission.ENCOUNTERS_ADMIT, ward=row["ward"])
+            row = await actions.admit_patient(
+                tx,
+                encounter_id,
+                allowed=caller.requiring(Permission.ENCOUNTERS_ADMIT),
+                paperwork_pending=body.paperwork_pending,
+            )
             return answer(encounter_id, row, State.ADMITTED)
 
         return await door.command(request, Permission.ENCOUNTERS_ADMIT, act, body=body)
@@ -276,8 +280,9 @@ def _step_routes(routes: APIRouter, door: Door) -> None:
     @routes.post("/encounters/{encounter_id}/paperwork", summary="Papers of an emergency admission are done (R18)")
     async def complete_paperwork(request: Request, encounter_id: UUID, body: PlainFact) -> Response:
         async def act(tx: Transaction, caller: Caller) -> Answered:
-            row = await actions.complete_paperwork(tx, encounter_id)
-            caller.require(Permission.ENCOUNTERS_ADMIT, ward=row["ward"])
+            row = await actions.complete_paperwork(
+                tx, encounter_id, allowed=caller.requiring(Permission.ENCOUNTERS_ADMIT)
+            )
             return answer(encounter_id, row, State(row["state"]))
 
         return await door.command(request, Permission.ENCOUNTERS_ADMIT, act, body=body)
@@ -285,7 +290,9 @@ def _step_routes(routes: APIRouter, door: Door) -> None:
     @routes.post("/encounters/{encounter_id}/cancellation", summary="Cancel a stay that has not begun (A38)")
     async def cancel_pre_admission(request: Request, encounter_id: UUID, body: WithReason) -> Response:
         async def act(tx: Transaction, caller: Caller) -> Answered:
-            row = await actions.cancel_pre_admission(tx, encounter_id, reason=body.reason)
+            row = await actions.cancel_pre_admission(
+                tx, encounter_id, allowed=caller.requiring(Permission.ENCOUNTERS_CANCEL), reason=body.reason
+            )
             return answer(encounter_id, row, State.CANCELLED)
 
         return await door.command(request, Permission.ENCOUNTERS_CANCEL, act, body=body)
@@ -293,7 +300,9 @@ def _step_routes(routes: APIRouter, door: Door) -> None:
     @routes.post("/encounters/{encounter_id}/admission-cancellation", summary="Cancel an admission (A11)")
     async def cancel_admission(request: Request, encounter_id: UUID, body: WithReason) -> Response:
         async def act(tx: Transaction, caller: Caller) -> Answered:
-            row = await actions.cancel_admission(tx, encounter_id, reason=body.reason)
+            row = await actions.cancel_admission(
+                tx, encounter_id, allowed=caller.requiring(Permission.ENCOUNTERS_CANCEL), reason=body.reason
+            )
             return answer(encounter_id, row, State.ADMISSION_CANCELLED)
 
         return await door.command(request, Permission.ENCOUNTERS_CANCEL, act, body=body)
@@ -301,8 +310,9 @@ def _step_routes(routes: APIRouter, door: Door) -> None:
     @routes.post("/encounters/{encounter_id}/discharge-order", summary="Order the discharge (A16)")
     async def order_discharge(request: Request, encounter_id: UUID, body: PlainFact) -> Response:
         async def act(tx: Transaction, caller: Caller) -> Answered:
-            row = await actions.order_discharge(tx, encounter_id)
-            caller.require(Permission.ENCOUNTERS_DISCHARGE, ward=row["ward"])
+            row = await actions.order_discharge(
+                tx, encounter_id, allowed=caller.requiring(Permission.ENCOUNTERS_DISCHARGE)
+            )
             return answer(encounter_id, row, State.DISCHARGE_ORDERED)
 
         return await door.command(request, Permission.ENCOUNTERS_DISCHARGE, act, body=body)
@@ -310,8 +320,9 @@ def _step_routes(routes: APIRouter, door: Door) -> None:
     @routes.post("/encounters/{encounter_id}/discharge-order-undo", summary="Take the order to discharge back (A25)")
     async def undo_discharge_order(request: Request, encounter_id: UUID, body: WithReason) -> Response:
         async def act(tx: Transaction, caller: Caller) -> Answered:
-            row = await actions.undo_discharge_order(tx, encounter_id, reason=body.reason)
-            caller.require(Permission.ENCOUNTERS_DISCHARGE, ward=row["ward"])
+            row = await actions.undo_discharge_order(
+                tx, encounter_id, allowed=caller.requiring(Permission.ENCOUNTERS_DISCHARGE), reason=body.reason
+            )
             return answer(encounter_id, row, State.ADMITTED)
 
         return await door.command(request, Permission.ENCOUNTERS_DISCHARGE, act, body=body)
@@ -319,8 +330,12 @@ def _step_routes(routes: APIRouter, door: Door) -> None:
     @routes.post("/encounters/{encounter_id}/discharge", summary="The patient left (A03)")
     async def discharge_patient(request: Request, encounter_id: UUID, body: DischargePatient) -> Response:
         async def act(tx: Transaction, caller: Caller) -> Answered:
-            row = await actions.discharge_patient(tx, encounter_id, disposition=body.disposition)
-            caller.require(Permission.ENCOUNTERS_DISCHARGE, ward=row["ward"])
+            row = await actions.discharge_patient(
+                tx,
+                encounter_id,
+                allowed=caller.requiring(Permission.ENCOUNTERS_DISCHARGE),
+                disposition=body.disposition,
+            )
             return answer(encounter_id, row, State.DISCHARGED)
 
         return await door.command(request, Permission.ENCOUNTERS_DISCHARGE, act, body=body)
@@ -328,8 +343,9 @@ def _step_routes(routes: APIRouter, door: Door) -> None:
     @routes.post("/encounters/{encounter_id}/discharge-cancellation", summary="Take a discharge back (A13)")
     async def cancel_discharge(request: Request, encounter_id: UUID, body: WithReason) -> Response:
         async def act(tx: Transaction, caller: Caller) -> Answered:
-            row = await actions.cancel_discharge(tx, encounter_id, reason=body.reason)
-            caller.require(Permission.ENCOUNTERS_DISCHARGE, ward=row["ward"])
+            row = await actions.cancel_discharge(
+                tx, encounter_id, allowed=caller.requiring(Permission.ENCOUNTERS_DISCHARGE), reason=body.reason
+            )
             return answer(encounter_id, row, State.ADMITTED)
 
         return await door.command(request, Permission.ENCOUNTERS_DISCHARGE, act, body=body)

@@ -136,6 +136,8 @@ async def serve_waiting(tx: Transaction, settings: Settings, *, limit: int = 50)
         tx.correlation_id, tx.source = row["encounter_id"], row["source"]
         if isinstance(await assign_bed(tx, settings, row), Assigned):
             served += 1
+            if row["recalled"]:
+                await occupy_bed(tx, row["encounter_id"])
     return served
 
 
@@ -279,7 +281,7 @@ async def take_back(tx: Transaction, settings: Settings, encounter_id: UUID) -> 
     if await store.reoccupy(tx, request, claim_id=new_id()):
         _announce_occupied(tx, request)
         return
-    await store.mark_waiting(tx, encounter_id, "no_free_bed")
+    await store.mark_waiting(tx, encounter_id, "no_free_bed", recalled=True)
     outbox.append(
         tx, BedRequestOpened(encounter_id=encounter_id, patient_tok=request["patient_tok"], kind=request["kind"])
     )

@@ -185,12 +185,14 @@ def _who_was_first(error: asyncpg.ExclusionViolationError) -> Exception:
     return Refused("The patient has another bed for that time.", code="patient_has_another_bed")
 
 
-async def mark_waiting(tx: Transaction, encounter_id: UUID, reason: str) -> None:
-    """Write why a request still waits."""
+async def mark_waiting(tx: Transaction, encounter_id: UUID, reason: str, *, recalled: bool = False) -> None:
+    """Write why a request still waits; a recalled patient is in the house already and lies down as soon as a bed is found."""
     await tx.conn.execute(
-        "UPDATE bed_request SET state = 'waiting', bed_id = NULL, claim_id = NULL, waiting_reason = $2 WHERE encounter_id = $1",
+        "UPDATE bed_request SET state = 'waiting', bed_id = NULL, claim_id = NULL, waiting_reason = $2, recalled = recalled OR $3"
+        " WHERE encounter_id = $1",
         encounter_id,
         reason,
+        recalled,
     )
 
 
@@ -353,7 +355,8 @@ async def mark_cleaned(tx: Transaction, bed_id: int) -> None:
         """
         WITH done AS (UPDATE bed_claim SET during = tstzrange(lower(during), greatest($2::timestamptz, lower(during) + interval '1 microsecond'))
                       WHERE bed_id = $1 AND state = 'cleaning' AND (upper(during) IS NULL OR upper(during) > $2::timestamptz))
-        UPDATE bed SET condition = 'U', busy_until = greatest(busy_until, $2::timestamptz), version = version + 1 WHERE bed_id = $1
+        UPDATE bed SET condition = 'U', busy_until = greatest(busy_until, $2::timestamptz + interval '1 microsecond'), version = version + 1
+        WHERE bed_id = $1
         """,
         bed_id,
         tx.now,

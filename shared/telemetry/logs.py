@@ -34,6 +34,7 @@ _QUIET = {
     "faust": logging.WARNING,
     "mode": logging.WARNING,
     "uvicorn": logging.WARNING,
+    "uvicorn.error": logging.CRITICAL,  # our doors say request_failed themselves
     "asyncio": logging.WARNING,
     "httpx2": logging.WARNING,
     "opentelemetry": logging.ERROR,

@@ -16,10 +16,11 @@ from shared.contracts.envelope import Envelope, Event, Topic
 from shared.db import Database, Transaction, transaction
 from shared.messaging import outbox
 from shared.messaging.broker import GroupConsumer, OnAssigned, Producer, Record
-from shared.messaging.consumer import Consumer, Subscription, answer_resync_requests
+from shared.messaging.consumer import Consumer, Subscription
 from shared.messaging.kafka import KafkaConsumer, KafkaProducer
 from shared.messaging.memory import MemoryBroker
 from shared.messaging.relay import Relay
+from shared.messaging.resync import answer_resync_requests
 from tests.conftest import Databases, opened
 from tests.support.servers import Server
 

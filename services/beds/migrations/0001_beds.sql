@@ -68,6 +68,7 @@ CREATE TABLE bed_request (
     waiting_reason text,
     bed_id bigint REFERENCES bed,
     claim_id uuid,
+    recalled boolean NOT NULL DEFAULT false,
     source text NOT NULL,
     requested_at timestamptz NOT NULL,
     CHECK ((state IN ('assigned', 'arrived')) <= (bed_id IS NOT NULL AND claim_id IS NOT NULL)),
