@@ -80,7 +80,7 @@ async def assign_bed(tx: Transaction, settings: Settings, request: Any) -> Assig
         patient_tok=patient_tok,
         bed_id=bed.bed_id,
         sex=request["sex"],
-        from_at=request["from_at"] if request["until_at"] else min(request["from_at"], tx.now),
+        from_at=_begins_at(tx, request),
         until_at=request["until_at"],
         hold=settings.hold,
         takes_bed_now=request["until_at"] is None or request["source"] == "import",
@@ -100,13 +100,16 @@ async def assign_bed(tx: Transaction, settings: Settings, request: Any) -> Assig
 
 
 async def _choose(tx: Transaction, settings: Settings, request: Any) -> Chosen | NoBed:
-    need = Need(request["sex"], request["isolation"], request["level"], request["from_at"], request["kind"])
+    begins_at = _begins_at(tx, request)
+    need = Need(request["sex"], request["isolation"], request["level"], begins_at, request["kind"])
     if need.kind == "day":
         free = await store.list_day_beds_free_in_slot(tx, request["from_at"], request["until_at"])
         if request["source"] == "import":
             free = [bed for bed in free if domain.is_allocatable(bed, request["from_at"]) or _only_busy_later(bed)]
         return Chosen(free[0]) if free else NoBed("no_free_bed")
-    if request["source"] == "live" and not domain.is_due(need.from_at, tx.now, timedelta(hours=settings.horizon_hours)):
+    if request["source"] == "live" and not domain.is_due(
+        request["from_at"], tx.now, timedelta(hours=settings.horizon_hours)
+    ):
         return NoBed("not_due_yet")
     reasons: list[WaitingReason] = []
     for ward in await store.list_target_wards(
@@ -125,6 +128,15 @@ async def _choose(tx: Transaction, settings: Settings, request: Any) -> Chosen |
     return NoBed(domain.worst_reason(reasons))
 
 
+def _begins_at(tx: Transaction, request: Any) -> datetime:
+    """Return from when the bed is taken: a slot and an imported stay at their own time, live work from now on.
+
+    A patient who has waited since eight can have the bed that was cleaned at nine.
+    """
+    begins_at: datetime = request["from_at"]
+    return begins_at if request["until_at"] or request["source"] == "import" else tx.now
+
+
 def _only_busy_later(bed: Bed) -> bool:
     return bed.service == "active" and bed.condition == "U" and bed.commitment == "free"
 
@@ -137,7 +149,7 @@ async def serve_waiting(tx: Transaction, settings: Settings, *, limit: int = 50)
         if isinstance(await assign_bed(tx, settings, row), Assigned):
             served += 1
             if row["recalled"]:
-                await occupy_bed(tx, row["encounter_id"])
+                await occupy_bed(tx, row["encounter_id"], tx.now)
     return served
 
 
@@ -184,8 +196,8 @@ async def _request(tx: Transaction, encounter_id: UUID) -> Any:
     return request
 
 
-async def occupy_bed(tx: Transaction, encounter_id: UUID) -> None:
-    """Turn the hold of a stay into its occupancy (A01); a repeated admission changes nothing.
+async def occupy_bed(tx: Transaction, encounter_id: UUID, at: datetime) -> None:
+    """Turn the hold of a stay into its occupancy since `at` (A01); a repeated admission changes nothing.
 
     Raises:
         Refused: nothing is held for this stay any more; the event is parked for a person (2-domain 3, late or malformed).
@@ -195,11 +207,11 @@ async def occupy_bed(tx: Transaction, encounter_id: UUID) -> None:
         return
     if request["state"] != "assigned":
         raise Refused("No bed is held for this stay any more.", code="nothing_held")
-    await store.mark_occupied(tx, request)
-    _announce_occupied(tx, request)
+    await store.mark_occupied(tx, request, at)
+    _announce_occupied(tx, request, at)
 
 
-def _announce_occupied(tx: Transaction, request: Any) -> None:
+def _announce_occupied(tx: Transaction, request: Any, at: datetime) -> None:
     outbox.append(
         tx,
         BedOccupied(
@@ -207,12 +219,12 @@ def _announce_occupied(tx: Transaction, request: Any) -> None:
             patient_tok=request["patient_tok"],
             bed_id=request["bed_id"],
             ward=request["ward"],
-            occupied_at=tx.now,
+            occupied_at=at,
         ),
     )
 
 
-async def occupy_day_bed(tx: Transaction, settings: Settings, encounter_id: UUID) -> None:
+async def occupy_day_bed(tx: Transaction, settings: Settings, encounter_id: UUID, at: datetime) -> None:
     """The day patient is here: into the booked bed, or into another one when that is not ready (R23)."""
     request = await _request(tx, encounter_id)
     if request["state"] == "arrived":
@@ -227,12 +239,14 @@ async def occupy_day_bed(tx: Transaction, settings: Settings, encounter_id: UUID
                 raise Refused("No day bed is ready for this patient.", code="no_day_bed_ready")
             case Assigned():
                 request = await _request(tx, encounter_id)
-    await store.mark_occupied(tx, request)
-    _announce_occupied(tx, request)
+    await store.mark_occupied(tx, request, at)
+    _announce_occupied(tx, request, at)
 
 
-async def vacate_bed(tx: Transaction, encounter_id: UUID) -> None:
-    """The patient physically left: the bed is free of the patient and must be cleaned (V4); repeated, it changes nothing.
+async def vacate_bed(tx: Transaction, encounter_id: UUID, at: datetime) -> None:
+    """The patient physically left at `at`: the bed is free of the patient and must be cleaned (V4); repeated, it changes nothing.
+
+    The time is admission's, however late the pool hears of it.
 
     Raises:
         Refused: this stay lies in no bed.
@@ -242,7 +256,7 @@ async def vacate_bed(tx: Transaction, encounter_id: UUID) -> None:
         return
     if request["state"] != "arrived":
         raise Refused("This stay lies in no bed.", code="not_in_a_bed")
-    await store.close_stay(tx, request, cleaning_id=new_id())
+    await store.close_stay(tx, request, at, cleaning_id=new_id())
     outbox.append(
         tx,
         BedVacated(
@@ -250,7 +264,7 @@ async def vacate_bed(tx: Transaction, encounter_id: UUID) -> None:
             encounter_id=encounter_id,
             patient_tok=request["patient_tok"],
             ward=request["ward"],
-            vacated_at=tx.now,
+            vacated_at=at,
         ),
     )
     outbox.append(
@@ -258,13 +272,13 @@ async def vacate_bed(tx: Transaction, encounter_id: UUID) -> None:
     )
 
 
-async def cancel_request(tx: Transaction, encounter_id: UUID) -> None:
+async def cancel_request(tx: Transaction, encounter_id: UUID, at: datetime) -> None:
     """The stay will not happen: its hold ends, its place in the queue too; nothing to do when it is unknown or over."""
     request = await store.lock_request(tx, encounter_id)
     if request is None or request["state"] in ("left", "cancelled"):
         return
     if request["state"] == "arrived":
-        await vacate_bed(tx, encounter_id)
+        await vacate_bed(tx, encounter_id, at)
         return
     await store.release_hold(tx, request, state="cancelled")
     outbox.append(
@@ -273,13 +287,13 @@ async def cancel_request(tx: Transaction, encounter_id: UUID) -> None:
     )
 
 
-async def take_back(tx: Transaction, settings: Settings, encounter_id: UUID) -> None:
+async def take_back(tx: Transaction, settings: Settings, encounter_id: UUID, at: datetime) -> None:
     """A discharge was taken back (A13): the old bed when nobody has it, else a new place in the queue, first of all."""
     request = await _request(tx, encounter_id)
     if request["state"] != "left":
         return
-    if await store.reoccupy(tx, request, claim_id=new_id()):
-        _announce_occupied(tx, request)
+    if await store.reoccupy(tx, request, at, claim_id=new_id()):
+        _announce_occupied(tx, request, at)
         return
     await store.mark_waiting(tx, encounter_id, "no_free_bed", recalled=True)
     outbox.append(
@@ -287,7 +301,7 @@ async def take_back(tx: Transaction, settings: Settings, encounter_id: UUID) -> 
     )
     match await assign_bed(tx, settings, {**request, "from_at": tx.now, "waiting_reason": None}):
         case Assigned():
-            await occupy_bed(tx, encounter_id)
+            await occupy_bed(tx, encounter_id, tx.now)
         case Waitlisted():
             return
 

@@ -62,46 +62,46 @@ async def on_day_bed_requested(settings: Settings, tx: Transaction, event: DayBe
 
 async def on_patient_admitted(tx: Transaction, event: PatientAdmitted, envelope: Envelope) -> None:
     """The patient lies in the bed."""
-    await actions.occupy_bed(tx, event.encounter_id)
+    await actions.occupy_bed(tx, event.encounter_id, event.admitted_at)
 
 
 async def on_pre_admission_cancelled(tx: Transaction, event: PreAdmissionCancelled, envelope: Envelope) -> None:
     """The bed is free again."""
-    await actions.cancel_request(tx, event.encounter_id)
+    await actions.cancel_request(tx, event.encounter_id, tx.now)
 
 
 async def on_admission_cancelled(tx: Transaction, event: AdmissionCancelled, envelope: Envelope) -> None:
     """The patient was in the bed: it is cleaned before the next (A11)."""
-    await actions.cancel_request(tx, event.encounter_id)
+    await actions.cancel_request(tx, event.encounter_id, event.cancelled_at)
 
 
 async def on_patient_discharged(tx: Transaction, event: PatientDischarged, envelope: Envelope) -> None:
     """The bed is empty and to be cleaned."""
-    await actions.vacate_bed(tx, event.encounter_id)
+    await actions.vacate_bed(tx, event.encounter_id, event.discharged_at)
 
 
 async def on_discharge_cancelled(
     settings: Settings, tx: Transaction, event: DischargeCancelled, envelope: Envelope
 ) -> None:
     """The patient comes back (A13)."""
-    await actions.take_back(tx, settings, event.encounter_id)
+    await actions.take_back(tx, settings, event.encounter_id, event.cancelled_at)
 
 
 async def on_day_surgery_arrived(
     settings: Settings, tx: Transaction, event: DaySurgeryArrived, envelope: Envelope
 ) -> None:
     """The day patient is here."""
-    await actions.occupy_day_bed(tx, settings, event.encounter_id)
+    await actions.occupy_day_bed(tx, settings, event.encounter_id, event.arrived_at)
 
 
 async def on_day_surgery_cancelled(tx: Transaction, event: DaySurgeryCancelled, envelope: Envelope) -> None:
     """The slot is free again."""
-    await actions.cancel_request(tx, event.encounter_id)
+    await actions.cancel_request(tx, event.encounter_id, tx.now)
 
 
 async def on_day_surgery_discharged(tx: Transaction, event: DaySurgeryDischarged, envelope: Envelope) -> None:
     """The day bed is empty and to be cleaned."""
-    await actions.vacate_bed(tx, event.encounter_id)
+    await actions.vacate_bed(tx, event.encounter_id, event.discharged_at)
 
 
 async def on_day_surgery_converted(

@@ -196,8 +196,8 @@ async def mark_waiting(tx: Transaction, encounter_id: UUID, reason: str, *, reca
     )
 
 
-async def mark_occupied(tx: Transaction, request: Any) -> None:
-    """Turn the hold into a stay that begins at `tx.now`; a slot keeps its end.
+async def mark_occupied(tx: Transaction, request: Any, at: datetime) -> None:
+    """Turn the hold into a stay that begins at `at`; a slot keeps its end.
 
     Raises:
         Refused: the patient is still in another bed.
@@ -214,7 +214,7 @@ async def mark_occupied(tx: Transaction, request: Any) -> None:
             """,
             request["encounter_id"],
             request["claim_id"],
-            tx.now,
+            at,
             request["sex"],
             request["bed_id"],
         )
@@ -238,8 +238,8 @@ async def release_hold(tx: Transaction, request: Any, *, state: str) -> None:
     )
 
 
-async def close_stay(tx: Transaction, request: Any, *, cleaning_id: UUID) -> None:
-    """The patient left the bed at `tx.now`: the stay is history, the bed is to be cleaned from now on (R41).
+async def close_stay(tx: Transaction, request: Any, at: datetime, *, cleaning_id: UUID) -> None:
+    """The patient left the bed at `at`: the stay is history, the bed is to be cleaned from now on (R41).
 
     The cleaning claim of a bounded slot ends with the day bed's next claim, because a later patient is already expected.
     """
@@ -255,7 +255,7 @@ async def close_stay(tx: Transaction, request: Any, *, cleaning_id: UUID) -> Non
         request["encounter_id"],
         request["claim_id"],
         request["bed_id"],
-        tx.now,
+        at,
     )
     # A second statement, because an exclusion constraint does not see a sibling's update in the same statement.
     await tx.conn.execute(
@@ -265,11 +265,11 @@ async def close_stay(tx: Transaction, request: Any, *, cleaning_id: UUID) -> Non
         " WHERE NOT EXISTS (SELECT FROM bed_claim WHERE bed_id = $2 AND state <> 'released' AND during @> $3::timestamptz)",
         cleaning_id,
         request["bed_id"],
-        tx.now,
+        at,
     )
 
 
-async def reoccupy(tx: Transaction, request: Any, *, claim_id: UUID) -> bool:
+async def reoccupy(tx: Transaction, request: Any, at: datetime, *, claim_id: UUID) -> bool:
     """Give the old bed back to a patient whose discharge was taken back; False when it is not free and clean-or-own (A13)."""
     bed = await tx.conn.fetchrow("SELECT * FROM bed WHERE bed_id = $1 FOR UPDATE", request["bed_id"])
     assert bed is not None
@@ -282,7 +282,7 @@ async def reoccupy(tx: Transaction, request: Any, *, claim_id: UUID) -> bool:
     taken = await tx.conn.fetchval(
         "SELECT 1 FROM bed_claim WHERE bed_id = $1 AND state <> 'released' AND during && tstzrange($2::timestamptz, NULL)",
         request["bed_id"],
-        tx.now,
+        at,
     )
     if taken:
         return False
@@ -299,7 +299,7 @@ async def reoccupy(tx: Transaction, request: Any, *, claim_id: UUID) -> bool:
         request["encounter_id"],
         request["patient_tok"],
         request["sex"],
-        tx.now,
+        at,
     )
     return True
 

@@ -223,3 +223,36 @@ async def test_repeating_any_step_with_its_key_changes_nothing(hospital: Hospita
     other = await hospital.ask("POST", "/admission/encounters", {**body, "urgency": "urgent"}, key="the-same-key")
     assert other.json()["code"] == "idempotency_key_reused"
     assert len(await hospital.sql("admission", "SELECT 1 FROM encounter")) == 1
+
+
+async def test_a_patient_who_waited_gets_the_bed_that_was_cleaned_meanwhile(hospital: Hospital):
+    assert isinstance(hospital.clock, FrozenClock)
+    await hospital.sql("beds", "UPDATE bed SET service = 'suspended' WHERE bed_id <> (SELECT min(bed_id) FROM bed)")
+    first = await hospital.admit()
+    waiting = await hospital.request_stay(await hospital.register_patient(sex="male"))
+    assert (await hospital.bed_of(waiting))["state"] == "waiting"
+    hospital.clock.advance(timedelta(hours=1))
+    await hospital.do(f"/admission/encounters/{first}/discharge")
+    bed = await hospital.bed_of(first)
+    hospital.clock.advance(timedelta(minutes=30))
+    await hospital.do(f"/beds/beds/{bed['bed_id']}/cleaning-done")
+    hospital.clock.advance(timedelta(minutes=1))
+    [timer] = hospital.runtimes["beds"].spec.timers
+    await timer.turn(hospital.runtimes["beds"].db)
+    await hospital.drain()
+    assert (await hospital.bed_of(waiting))["bed_id"] == bed["bed_id"]
+
+
+async def test_a_stay_keeps_its_times_however_late_the_pool_hears_of_it(hospital: Hospital):
+    assert isinstance(hospital.clock, FrozenClock)
+    encounter = await hospital.request_stay(await hospital.register_patient())
+    admitted_at = hospital.clock.at
+    stay = f"/admission/encounters/{encounter}"
+    assert (await hospital.ask("POST", f"{stay}/admission", {})).status_code == 200
+    hospital.clock.advance(timedelta(hours=2))
+    assert (await hospital.ask("POST", f"{stay}/discharge", {})).status_code == 200
+    await hospital.drain()
+    [row] = await hospital.sql(
+        "beds", "SELECT lower(during) AS came, upper(during) AS left FROM bed_claim WHERE state = 'closed'"
+    )
+    assert (row["came"], row["left"]) == (admitted_at, admitted_at + timedelta(hours=2))
