@@ -40,6 +40,7 @@ from infra.local.supervisor import (
 __all__ = ["Process", "ScratchKafka", "ScratchPostgres", "Stack", "Status", "ensure_postgres_and_kafka"]
 
 STOP_SECONDS_MAX = 120.0
+LOCK_SECONDS_MAX = 10.0
 _ALREADY_RUNNING_CODE = 4
 
 
@@ -262,13 +263,21 @@ class Stack:
             end(supervisor["pid"], supervisor["started"], seconds=STOP_SECONDS_MAX)
         if not self.home.lock_file.exists():
             return []
-        try:
-            with holding(self.home):
-                left = clean_up_leftovers(read_json(self.home.state_file))
-                if read_json(self.home.state_file).get("status") not in (None, "stopped", "failed"):
-                    self._write_stopped()
-        except AlreadyRunning:
-            raise StackError(f"The supervisor of {self.home.root} does not end. See {self.home.logs}.") from None
+        # A supervisor that was killed holds its lock until the last of its children is gone as well.
+        until = time.monotonic() + LOCK_SECONDS_MAX
+        left: list[str] | None = None
+        while left is None:
+            try:
+                with holding(self.home):
+                    left = clean_up_leftovers(read_json(self.home.state_file))
+                    if read_json(self.home.state_file).get("status") not in (None, "stopped", "failed"):
+                        self._write_stopped()
+            except AlreadyRunning:
+                if time.monotonic() > until:
+                    raise StackError(
+                        f"The supervisor of {self.home.root} does not end. See {self.home.logs}."
+                    ) from None
+                time.sleep(0.05)
         return ran if before.is_running else left
 
     def _write_stopped(self) -> None:
