@@ -25,8 +25,8 @@ from shared.messaging.kafka import KafkaConsumer, KafkaProducer
 from shared.messaging.relay import Relay
 from shared.settings import ServiceSettings
 
-EVENTS = 400
-ROUNDS = 5
+EVENTS = 300
+ROUNDS = 4
 IDLE_GAP_SECONDS = 0.01
 PROBE_SECONDS = 3.0
 BARE_TOPIC = Topic("bench.bare.v1", owner="bench", key="id")

@@ -2,9 +2,11 @@
 
 import asyncio
 import importlib
+import sys
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
+import structlog
 import typer
 from rich.console import Console
 
@@ -25,6 +27,8 @@ def register(app: typer.Typer) -> None:
     def bench(name: Annotated[str, typer.Argument(help="What to measure.")], as_json: AsJson = False) -> None:  # noqa: FBT002
         if name not in NAMES:
             raise BadInput(f"There is no bench of that name; there are: {', '.join(NAMES)}.")
+        # Stdout carries the answer and nothing else.
+        structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
         module, function = NAMES[name]
         measure: Callable[[], Coroutine[Any, Any, dict[str, Any]]] = getattr(importlib.import_module(module), function)
         found = asyncio.run(measure())

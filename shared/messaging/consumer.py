@@ -641,7 +641,7 @@ async def run_handler(
         tx.signals.add(correlation)
     try:
         with telemetry.processing(envelope, consumer):
-            tx.traceparent = telemetry.current_traceparent()
+            tx.traceparent = telemetry.current_traceparent() if envelope.traceparent else None
             await subscription.handler(tx, event, envelope)
     except Problem as problem:
         raise PoisonFound(record, problem.code) from problem
