@@ -135,7 +135,14 @@ def _words(value: Any) -> str:
 
 
 async def every_event_is_indexed(at: Look) -> Seen:
-    """I13: insight's index of events holds exactly what was announced."""
+    """I13: insight's index of events holds exactly what was announced, once insight says that it has read all of it."""
+    try:
+        for _ in range(TRIES):
+            if at.scene.ask is None or (await at.scene.ask("/api/insight/progress"))["caught_up"]:
+                break
+            await asyncio.sleep(TRY_SECONDS)
+    except Unanswered as error:
+        return Seen(0, reason=str(error), finished=False)
     examined = await at.count("SELECT count(*) FROM insight.event_seen")
     wrong: list[str] = []
     for service in at.announcing:

@@ -155,21 +155,24 @@ def script() -> str:
     return "\n".join(lines) + "\n"
 
 
-def run(port: int, password: str, database: str, seconds: int, directory: Path) -> tuple[float, int]:
-    """Run bare journeys and return (journeys per second, journeys)."""
+def run(
+    port: int, password: str, database: str, directory: Path, *, seconds: int | None = None, journeys: int = 0
+) -> tuple[float, int]:
+    """Run bare journeys for `seconds`, or about as many as `journeys`; returns (journeys per second, journeys)."""
     path = directory / "bare_journey.sql"
     path.write_text(script(), encoding="utf-8")
     done = subprocess.run(
         [
             str(find_postgres() / "bin" / "pgbench"),
-            *("-n", "-M", "prepared", "-c", str(CLIENTS), "-j", "2", "-T", str(seconds), "-f", str(path)),
+            *("-n", "-M", "prepared", "-c", str(CLIENTS), "-j", "2", "-f", str(path)),
+            *(("-T", str(seconds)) if seconds else ("-t", str(max(1, journeys // CLIENTS)))),
             *("-h", "127.0.0.1", "-p", str(port), "-U", "postgres", database),
         ],
         env={**os.environ, "PGPASSWORD": password},
         capture_output=True,
         text=True,
         check=False,
-        timeout=seconds + 60,
+        timeout=180,
     )
     rate = re.search(r"^tps = ([0-9.]+)", done.stdout, re.MULTILINE)
     count = re.search(r"number of transactions actually processed: (\d+)", done.stdout)

@@ -87,14 +87,23 @@ class _Bench:
         )
         return count
 
-    async def bare(self) -> dict[str, float]:
-        """Run bare journeys for a while."""
+    async def bare(self, journeys: int) -> dict[str, float]:
+        """Run bare journeys for a while, and before that `journeys` of them for their log.
+
+        After a checkpoint the first change of every page logs the whole page, so the log per journey depends on how many
+        journeys share a checkpoint: as many as ours.
+        """
         await self.conn.execute("CHECKPOINT")
         before = await self.wal()
-        rate, count = await asyncio.to_thread(
-            bare_journey.run, self.port, self.password, "bare", BARE_SECONDS, self.directory
+        _, count = await self._pgbench(journeys=journeys)
+        wal = (await self.wal() - before) / count
+        rate, _ = await self._pgbench(seconds=BARE_SECONDS)
+        return {"rate": rate, "wal": wal}
+
+    async def _pgbench(self, **limit: int) -> tuple[float, int]:
+        return await asyncio.to_thread(
+            lambda: bare_journey.run(self.port, self.password, "bare", self.directory, **limit)
         )
-        return {"rate": rate, "wal": (await self.wal() - before) / count}
 
     async def ours(self) -> dict[str, float]:
         """Run journeys through the doors for a while and wait until the last effect of the last one is committed."""
@@ -192,7 +201,8 @@ async def _rounds(bench: _Bench) -> dict[str, Any]:
     journeys = 0
     counted_from = commits_before = 0
     for number in range(ROUNDS + 1):
-        bare, ours = await bench.bare(), await bench.ours()
+        ours = await bench.ours()
+        bare = await bench.bare(int(ours["done"]))
         journeys += int(ours["done"])
         words.print(
             f"journeys: round {number} of {ROUNDS}: bare {bare['rate']:.1f}/s {bare['wal']:.0f} B, ours {ours['rate']:.1f}/s {ours['wal']:.0f} B"

@@ -25,6 +25,7 @@ log = structlog.get_logger()
 
 INDEX_BATCH_MAX = 2_000
 INDEX_SECONDS = 0.25
+CHECK_SECONDS = 2.0
 SPAN_BATCH_MAX = 5_000
 SPAN_QUEUE_MAX = 50_000
 SPAN_SECONDS = 0.5
@@ -35,6 +36,10 @@ JOURNEY_SPANS_MAX = 20_000
 
 _stored_gauge = telemetry.number("flow_spans_stored").of()
 _dropped = telemetry.number("flow_spans_dropped_total").of()
+
+
+class IndexLost(Exception):
+    """The database has less of the index than was written: its crash emptied the unlogged tables."""
 
 
 class EventIndex:
@@ -70,15 +75,21 @@ class EventIndex:
             await self.flush(db)
 
     async def flush(self, db: Database) -> None:
-        """Write what was taken, however long the database is away; it is safe to write the same batch again (R15)."""
+        """Write what was taken, however long the database is away; it is safe to write the same batch again (R15).
+
+        Raises:
+            IndexLost: the database does not go as far as was written, so nothing may be added behind the hole.
+        """
         async with self._writing:
             rows, self._rows = self._rows, []
             positions, self._positions = self._positions, {}
             wait_seconds = 0.1
             while positions:
                 try:
-                    async with db.pool.acquire(timeout=10) as conn:
-                        await store.insert_events(conn, rows, positions)
+                    async with db.pool.acquire(timeout=10) as conn, conn.transaction():
+                        before = await store.insert_events(conn, rows, positions)
+                        if any(was < self._progress.indexed.get(place, 0) for place, was in before.items()):
+                            raise IndexLost
                 except RETRYABLE as error:
                     log.warning("index_retried", error=type(error).__name__, wait_seconds=wait_seconds)
                     await asyncio.sleep(wait_seconds)
@@ -87,11 +98,32 @@ class EventIndex:
                     self._progress.indexed.update(positions)
                     return
 
+    async def check(self, conn: Connection) -> None:
+        """Compare what the database holds with what was written.
+
+        Raises:
+            IndexLost: it holds less; only reading the topics from their beginning fills it again.
+        """
+        written = dict(self._progress.indexed)
+        stored = await store.list_positions(conn)
+        if any(stored.get(place, 0) < next_offset for place, next_offset in written.items()):
+            raise IndexLost
+
     async def run(self, db: Database) -> None:
-        """Write every quarter of a second, so that a journey is seen while it happens."""
+        """Write every quarter of a second, so that a journey is seen while it happens; notice within seconds when it was lost.
+
+        Raises:
+            IndexLost: see `check`.
+        """
+        check_at = time.monotonic() + CHECK_SECONDS
         while True:
             await asyncio.sleep(INDEX_SECONDS)
             await self.flush(db)
+            if time.monotonic() >= check_at:
+                with contextlib.suppress(*RETRYABLE):
+                    async with db.pool.acquire(timeout=10) as conn:
+                        await self.check(conn)
+                check_at = time.monotonic() + CHECK_SECONDS
 
 
 # ---- spans ----------------------------------------------------------------------------------------------------------

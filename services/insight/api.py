@@ -19,7 +19,7 @@ from services.insight.actions import LagBoard, SpanKeeper
 from services.insight.domain import Progress, Views
 from services.insight.otlp import read_spans
 from shared.access.policy import Permission, scope_of
-from shared.db import Transaction
+from shared.db import Connection, Transaction
 from shared.errors import BadRequest, Forbidden, NotFound, PayloadTooLarge, Problem, Unavailable, UnsupportedMediaType
 from shared.messaging.broker import BrokerUnavailable
 from shared.web import PROBLEM_RESPONSES, Answered, Caller, Door, page_of, problem_response
@@ -47,8 +47,8 @@ class Live(Protocol):
     def behind(self) -> int:
         """How many records are not taken in, by what the broker said last."""
 
-    async def behind_now(self) -> int:
-        """How many records are not taken in, asking the broker now."""
+    async def behind_now(self, conn: Connection) -> int:
+        """How many records are not taken in, asking the broker and the database now."""
 
 
 def router(door: Door, live: Live, board: LagBoard) -> APIRouter:
@@ -93,7 +93,7 @@ def _broker_routes(routes: APIRouter, door: Door, live: Live, board: LagBoard) -
     async def get_progress(request: Request) -> Response:
         async def read(tx: Transaction, caller: Caller) -> Answered:
             try:
-                behind = await live.behind_now()
+                behind = await live.behind_now(tx.conn)
             except BrokerUnavailable:
                 raise Unavailable("Kafka does not answer now.", code="broker_away", retry_after_seconds=2) from None
             partitions = [

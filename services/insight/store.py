@@ -48,8 +48,10 @@ class SeenEvent:
     source: str
 
 
-async def insert_events(conn: Connection, rows: Sequence[SeenEvent], positions: Mapping[Place, int]) -> None:
-    """Write events, each once, and how far the index goes, in one statement."""
+async def insert_events(
+    conn: Connection, rows: Sequence[SeenEvent], positions: Mapping[Place, int]
+) -> dict[Place, int]:
+    """Write events, each once, and how far the index goes, in one statement; returns how far it went before, 0 for nowhere."""
     columns = [
         [getattr(row, name) for row in rows]
         for name in (
@@ -70,24 +72,26 @@ async def insert_events(conn: Connection, rows: Sequence[SeenEvent], positions: 
         )
     ]
     places = sorted(positions)
-    await conn.execute(
+    before = await conn.fetch(
         """
-        WITH moved AS (
-            INSERT INTO event_index_position (topic, part, next_offset)
-            SELECT * FROM unnest($15::text[], $16::int[], $17::bigint[])
-            ON CONFLICT (topic, part) DO UPDATE SET next_offset = excluded.next_offset)
-        INSERT INTO event_seen (event_id, type, topic, part, kafka_offset, aggregate_id, version, occurred_at, recorded_at,
-                                encounter_id, correlation_id, causation_id, traceparent, source)
-        SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int[], $5::bigint[], $6::text[], $7::int[],
-                             $8::timestamptz[], $9::timestamptz[], $10::uuid[], $11::uuid[], $12::uuid[], $13::text[],
-                             $14::text[])
-        ON CONFLICT (event_id) DO NOTHING
+        WITH written AS (
+            INSERT INTO event_seen (event_id, type, topic, part, kafka_offset, aggregate_id, version, occurred_at, recorded_at,
+                                    encounter_id, correlation_id, causation_id, traceparent, source)
+            SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int[], $5::bigint[], $6::text[], $7::int[],
+                                 $8::timestamptz[], $9::timestamptz[], $10::uuid[], $11::uuid[], $12::uuid[], $13::text[],
+                                 $14::text[])
+            ON CONFLICT (event_id) DO NOTHING)
+        INSERT INTO event_index_position (topic, part, next_offset)
+        SELECT * FROM unnest($15::text[], $16::int[], $17::bigint[])
+        ON CONFLICT (topic, part) DO UPDATE SET next_offset = excluded.next_offset
+        RETURNING topic, part, coalesce(old.next_offset, 0) AS was
         """,
         *columns,
         [topic for topic, _ in places],
         [part for _, part in places],
         [positions[place] for place in places],
     )
+    return {(row["topic"], row["part"]): row["was"] for row in before}
 
 
 async def list_positions(conn: Connection) -> dict[Place, int]:

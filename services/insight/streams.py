@@ -14,14 +14,14 @@ import structlog
 from faust.contrib.asgi import faust_app_running
 from pydantic import ValidationError
 
-from services.insight.actions import EventIndex, LagBoard
+from services.insight.actions import EventIndex, IndexLost, LagBoard
 from services.insight.domain import Place, Progress, Views
 from services.insight.settings import Settings
 from services.insight.store import SeenEvent
 from shared import telemetry
 from shared.contracts.envelope import ContractBroken, Envelope, Event
 from shared.contracts.registry import EVENT_TOPICS, EVENTS
-from shared.db import Database
+from shared.db import Connection, Database
 from shared.messaging.broker import BEACON_TYPE, BrokerUnavailable, Record
 from shared.messaging.lags import OffsetReader
 
@@ -78,15 +78,20 @@ class LiveViews:
 
     def behind(self) -> int:
         """Return how many records the views or the index have not taken in, by what the broker said last."""
-        return self.progress.behind(self._board.ends, self._board.begins)
+        behind = self.progress.behind(self._board.ends, self._board.begins)
+        return max(1, behind) if self._failed is not None else behind
 
-    async def behind_now(self) -> int:
+    async def behind_now(self, conn: Connection) -> int:
         """Ask the broker for its ends, then say how far behind; 0 means: everything announced before the question is in.
 
         Raises:
             BrokerUnavailable: it does not answer.
         """
         await self._board.look_at_ends(self._reader)
+        try:
+            await self._index.check(conn)
+        except IndexLost as lost:
+            self._failed = lost
         return self.behind()
 
     def unready(self) -> Sequence[str]:

@@ -74,9 +74,15 @@ _FLUSH_ANSWER = f"WITH {_EVENTS}, {_AUDIT}, {_ANSWER} SELECT"
 
 _INBOX = """
 , applied AS (
+    SELECT * FROM unnest($12::text[], $13::text[], $14::int[], $15::boolean[]) AS a(topic, aggregate_id, version, parked)
+), advanced AS (
+    UPDATE inbox i SET version = a.version, parked = i.parked OR a.parked
+    FROM applied a WHERE i.topic = a.topic AND i.aggregate_id = a.aggregate_id
+    RETURNING i.topic, i.aggregate_id
+), first_seen AS (
     INSERT INTO inbox (topic, aggregate_id, version, parked)
-    SELECT * FROM unnest($12::text[], $13::text[], $14::int[], $15::boolean[])
-    ON CONFLICT (topic, aggregate_id) DO UPDATE SET version = excluded.version, parked = inbox.parked OR excluded.parked
+    SELECT * FROM applied a WHERE NOT EXISTS (
+        SELECT FROM advanced d WHERE d.topic = a.topic AND d.aggregate_id = a.aggregate_id)
 ), moved AS (
     UPDATE consumed c
     SET next_offset = m.next_offset, events = c.events + m.events, version_sum = c.version_sum + m.version_sum,

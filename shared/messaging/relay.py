@@ -49,11 +49,15 @@ _FIRST = f"{_SELECT} ORDER BY u.id LIMIT $1"
 _MARK_AND_NEXT = f"""
 WITH mine AS (SELECT 1 FROM relay WHERE epoch = $1 FOR SHARE),
      gone AS (DELETE FROM outbox_unsent USING mine WHERE id = ANY($2::bigint[]) RETURNING id),
+     sent AS (
+        SELECT m.* FROM unnest($3::text[], $4::int[], $5::bigint[], $6::numeric[], $7::numeric[])
+            AS m(topic, part, events, version_sum, digest), mine),
      counted AS (
-        INSERT INTO relay_sent AS s (topic, part, events, version_sum, digest)
-        SELECT m.* FROM unnest($3::text[], $4::int[], $5::bigint[], $6::numeric[], $7::numeric[]) AS m(topic, part, events, version_sum, digest), mine
-        ON CONFLICT (topic, part) DO UPDATE SET events = s.events + excluded.events,
-            version_sum = s.version_sum + excluded.version_sum, digest = s.digest + excluded.digest)
+        UPDATE relay_sent s SET events = s.events + m.events, version_sum = s.version_sum + m.version_sum, digest = s.digest + m.digest
+        FROM sent m WHERE s.topic = m.topic AND s.part = m.part RETURNING s.topic, s.part),
+     counted_first AS (
+        INSERT INTO relay_sent (topic, part, events, version_sum, digest)
+        SELECT * FROM sent m WHERE NOT EXISTS (SELECT FROM counted c WHERE c.topic = m.topic AND c.part = m.part))
 SELECT (SELECT count(*) FROM gone) AS gone, n.*
 FROM (SELECT 1) one LEFT JOIN (
     {_SELECT} WHERE u.id <> ALL($2::bigint[]) ORDER BY u.id LIMIT $8

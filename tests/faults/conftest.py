@@ -1,6 +1,7 @@
 """A real stack that is hurt on purpose: every process, real Kafka, real PostgreSQL."""
 
 import asyncio
+import contextlib
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -10,7 +11,7 @@ import pytest
 
 from infra.cli.accounts import credential_for
 from infra.cli.audit import run_audit
-from infra.journeys.client import Client, Login
+from infra.journeys.client import Client, Declined, Login, Unreachable
 from infra.journeys.live import complete_first_task, play_day_case, play_stay, register_patient
 from infra.journeys.quiet import until_quiet
 from infra.local.stack import Stack
@@ -66,6 +67,7 @@ class Wounded:
             self.stack.set_env(service, {})
         await asyncio.to_thread(self.stack.wait_ready, seconds=120)
         client = self.ops_client()
+        await self._insight_is_whole(client)
         offsets = OffsetReader(self.stack.kafka_bootstrap, "wardstream-faults")
 
         async def ends() -> Mapping[TopicPartition, int]:
@@ -79,6 +81,15 @@ class Wounded:
         await client.close()
         assert standing.quiet, f"Not quiet: {standing}"
         assert standing.parked == 0, f"{standing.parked} events were set aside"
+
+    async def _insight_is_whole(self, client: Client) -> None:
+        """Wait for insight, which ends and reads the topics from their beginning when its unlogged tables were emptied."""
+        async with asyncio.timeout(120):
+            while True:
+                with contextlib.suppress(Declined, Unreachable):
+                    if (await client.get("insight", "/progress", wait=True)).body["caught_up"]:
+                        return
+                await asyncio.sleep(0.5)
 
     async def verdict(self) -> None:
         """Fail with the violations when the audit finds one."""
