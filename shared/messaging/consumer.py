@@ -52,6 +52,15 @@ CHECK_SECONDS = 60.0
 COURTESY_SECONDS = 2.0
 NOTE_SECONDS = 1.0
 
+_POSITIONS_AND_INBOX = """
+SELECT c.topic, c.part, c.next_offset, c.events, c.version_sum, c.digest, c.stream_epoch, clock_timestamp() AS now,
+       NULL AS aggregate_id, NULL::int AS version, NULL::boolean AS parked
+FROM consumed c JOIN unnest($1::text[], $2::int[]) AS w(topic, part) USING (topic, part)
+UNION ALL
+SELECT i.topic, NULL, NULL, NULL, NULL, NULL, NULL, NULL, i.aggregate_id, i.version, i.parked
+FROM inbox i JOIN unnest($3::text[], $4::text[]) AS w(topic, aggregate_id) USING (topic, aggregate_id)
+"""
+
 Handler = Callable[[Transaction, Any, Envelope], Awaitable[None]]
 
 
@@ -386,22 +395,23 @@ class Consumer:
         partitions = sorted({(record.topic, record.partition) for record in records})
         aggregates = sorted({(e.topic, e.aggregate_id) for e in envelopes if isinstance(e, Envelope)})
         faults.reached("K2")
-        positions = await conn.fetch(
-            "SELECT c.topic, c.part, c.next_offset, c.events, c.version_sum, c.digest, c.stream_epoch, clock_timestamp() AS now"
-            " FROM consumed c JOIN unnest($1::text[], $2::int[]) AS w(topic, part) USING (topic, part)"
-            " ORDER BY c.topic, c.part FOR UPDATE OF c",
+        # One statement, so one snapshot: inbox and offsets always fit. Nothing is locked; the flush moves an offset only from
+        # where it was read here, so of two members that both believe to own a partition one rolls back.
+        rows = await conn.fetch(
+            _POSITIONS_AND_INBOX,
             [topic for topic, _ in partitions],
             [part for _, part in partitions],
-        )
-        known = await conn.fetch(
-            "SELECT i.topic, i.aggregate_id, i.version, i.parked FROM inbox i"
-            " JOIN unnest($1::text[], $2::text[]) AS w(topic, aggregate_id) USING (topic, aggregate_id)",
             [topic for topic, _ in aggregates],
             [aggregate_id for _, aggregate_id in aggregates],
         )
-        tx = Transaction(conn=conn, now=datetime.now(UTC))
+        positions = [row for row in rows if row["part"] is not None]
         batch = _Batch(
-            tx, inbox={(row["topic"], row["aggregate_id"]): (row["version"], row["parked"]) for row in known}
+            Transaction(conn=conn, now=datetime.now(UTC)),
+            inbox={
+                (row["topic"], row["aggregate_id"]): (row["version"], row["parked"])
+                for row in rows
+                if row["part"] is None
+            },
         )
         for row in positions:
             at = int(row["next_offset"])
@@ -416,22 +426,20 @@ class Consumer:
             if record.offset > moved.next_offset:
                 raise _OffsetGap(partition, moved.next_offset)
             if record.offset == moved.next_offset:
-                tx.now = now
-                await self._apply_record(batch, moved, record, envelope)
+                batch.tx.now = now
+                if type(envelope) is Envelope:
+                    await self._apply_event(batch, moved, record, envelope)
+                elif envelope is None:
+                    self._compare_with_beacon(moved, batch.stored[partition], record)
+                else:
+                    raise PoisonFound(record, str(envelope))
                 moved.next_offset += 1
             done += 1
             if done % 16 == 0 and time.monotonic() > deadline:
                 break
         return batch, done
 
-    async def _apply_record(
-        self, batch: _Batch, moved: outbox.Moved, record: Record, envelope: Envelope | str | None
-    ) -> None:
-        if envelope is None:
-            self._compare_with_beacon(moved, batch.stored[TopicPartition(record.topic, record.partition)], record)
-            return
-        if isinstance(envelope, str):
-            raise PoisonFound(record, envelope)
+    async def _apply_event(self, batch: _Batch, moved: outbox.Moved, record: Record, envelope: Envelope) -> None:
         place = (record.topic, envelope.aggregate_id)
         version = envelope.version
         known_version, is_parked = batch.inbox.get(place, _NEVER_SEEN)
@@ -442,26 +450,20 @@ class Consumer:
         if is_parked:
             await parking.insert(batch.tx.conn, record, envelope, "behind_a_parked_event", self._handler_name(envelope))
             batch.parked.append((record, "behind_a_parked_event"))
-        else:
-            await self._handle(batch.tx, record, envelope)
+        elif (subscription := self._subscription_to(record, envelope)) is not None:
+            await run_handler(batch.tx, subscription, envelope, self._service, record)
         batch.inbox[place] = (version, is_parked)
         batch.applied.add(place)
         moved.events += 1
         moved.version_sum += version
         moved.digest += digest_of(envelope.raw_id)
 
-    async def _handle(self, tx: Transaction, record: Record, envelope: Envelope) -> None:
+    def _subscription_to(self, record: Record, envelope: Envelope) -> Subscription | None:
+        """Return who reacts to an event here. Raises PoisonFound for one that no contract knows."""
         subscription = self._handlers.get(envelope.ce_type)
-        if subscription is None:
-            if envelope.ce_type not in EVENTS:
-                raise PoisonFound(record, "unknown_event_type")
-            return
-        try:
-            event = subscription.event.model_validate_json(record.value or b"")
-        except ValidationError as error:
-            raise PoisonFound(record, f"body_broken:{error.errors(include_input=False)[0]['type']}") from None
-        await run_handler(tx, subscription, event, envelope, self._service, record)
-        faults.reached("K5")
+        if subscription is None and envelope.ce_type not in EVENTS:
+            raise PoisonFound(record, "unknown_event_type")
+        return subscription
 
     def _handler_name(self, envelope: Envelope) -> str:
         subscription = self._handlers.get(envelope.ce_type)
@@ -540,7 +542,8 @@ class Consumer:
             count, versions, digest = 0, 0, 0
             for version in needed:
                 record, envelope = wanted[version]
-                await self._handle(tx, record, envelope)
+                if (subscription := self._subscription_to(record, envelope)) is not None:
+                    await run_handler(tx, subscription, envelope, self._service, record)
                 count, versions, digest = count + 1, versions + version, digest + digest_of(envelope.raw_id)
             await outbox.flush(tx)
             await conn.execute(
@@ -625,26 +628,31 @@ class Consumer:
 
 
 async def run_handler(
-    tx: Transaction, subscription: Subscription, event: Event, envelope: Envelope, consumer: str, record: Record
+    tx: Transaction, subscription: Subscription, envelope: Envelope, consumer: str, record: Record
 ) -> None:
     """Let a handler apply one event, with what it writes caused by that event.
 
     Raises:
-        PoisonFound: the domain refuses the event; it must be parked with the refusal's code.
+        PoisonFound: the body breaks the contract, or the domain refuses the event; it must be parked with this reason.
     """
+    try:
+        event = subscription.event.model_validate_json(record.value or b"")
+    except ValidationError as error:
+        raise PoisonFound(record, f"body_broken:{error.errors(include_input=False)[0]['type']}") from None
     tx.cause = envelope
     tx.correlation_id = None
-    tx.source = envelope.source
-    if tx.source != "live":
+    tx.source = source = envelope.source
+    if source != "live":
         tx.now = envelope.occurred_at
     if (correlation := envelope.correlation) is not None:
         tx.signals.add(correlation)
     try:
-        with telemetry.processing(envelope, consumer):
-            tx.traceparent = telemetry.current_traceparent() if envelope.traceparent else None
+        with telemetry.processing(envelope, consumer) as sampled:
+            tx.traceparent = telemetry.current_traceparent() if sampled else None
             await subscription.handler(tx, event, envelope)
     except Problem as problem:
         raise PoisonFound(record, problem.code) from problem
+    faults.reached("K5")
 
 
 def envelope_of(record: Record) -> Envelope:

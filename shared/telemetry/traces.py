@@ -99,11 +99,12 @@ class _Processing:
         self._consumer = consumer
         self._span: Span | None = None
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> bool:
         traceparent = self._envelope.traceparent
         if traceparent is not None and traceparent[-1:] in _ODD and (origin := _span_context(traceparent)) is not None:
             self._open(origin)
         self._began = time.perf_counter()
+        return self._span is not None
 
     def _open(self, origin: SpanContext) -> None:
         envelope = self._envelope
@@ -141,7 +142,10 @@ class _Processing:
 
 
 def processing(envelope: Envelope, consumer: str) -> _Processing:
-    """Open the `process` span of one event, child of and linked to the span that announced it, and measure the handling."""
+    """Open the `process` span of one event, child of and linked to the span that announced it, and measure the handling.
+
+    Entering says whether there is a span: an event that is not sampled has none.
+    """
     return _Processing(envelope, consumer)
 
 

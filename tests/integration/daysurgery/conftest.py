@@ -73,7 +73,7 @@ class Desk:
         record = Record(event.topic.name, 0, 0, event.aggregate_id.encode(), event.model_dump_json().encode(), headers)
         async with self.db.pool.acquire() as conn, conn.transaction():
             tx = Transaction(conn=conn, now=self.clock.at)
-            await run_handler(tx, subscription, event, envelope_of(record), "daysurgery", record)
+            await run_handler(tx, subscription, envelope_of(record), "daysurgery", record)
             await outbox.flush(tx)
         self.db.committed(tx)
 

@@ -81,7 +81,7 @@ class Office:
         async with self.db.pool.acquire() as conn, conn.transaction():
             tx = Transaction(conn=conn, now=self.clock.at)
             with conn.query_logger(count):
-                await run_handler(tx, subscription, event, envelope_of(record), "followup", record)
+                await run_handler(tx, subscription, envelope_of(record), "followup", record)
             await outbox.flush(tx)
         self.db.committed(tx)
         return len(statements)
