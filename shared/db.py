@@ -149,6 +149,8 @@ class Database:
     clock: Clock
     signals: Signals = field(default_factory=Signals)
     wake_relay: asyncio.Event = field(default_factory=asyncio.Event)
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set as soon as the service is asked to stop: open streams end, so that it can."""
 
     def committed(self, tx: Transaction) -> None:
         """Tell the relay and waiting requests that `tx` is durable."""

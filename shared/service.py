@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from types import FrameType
 
 import asyncpg
 import orjson
@@ -374,17 +375,31 @@ async def serve(spec: ServiceSpec, settings: ServiceSettings) -> None:
         server_header=False,
         timeout_graceful_shutdown=10,
         timeout_keep_alive=65,
-        limit_concurrency=1000,
+        limit_concurrency=1500,
         http="httptools",
         lifespan="on",
     )
     ended = threading.Event()
     threading.Thread(target=_watch, args=(runtime, ended), daemon=True).start()
     beat = asyncio.create_task(_beat(runtime))
-    await uvicorn.Server(config).serve()
+    await _Server(config, runtime.db).serve()
     ended.set()
     beat.cancel()
     await asyncio.to_thread(telemetry.shutdown)
+
+
+class _Server(uvicorn.Server):
+    """Ends open streams when it is asked to stop; it would wait for them until its patience ends."""
+
+    def __init__(self, config: uvicorn.Config, db: Database) -> None:
+        super().__init__(config)
+        self._db = db
+        self._loop = asyncio.get_running_loop()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Take SIGTERM or SIGINT."""
+        self._loop.call_soon_threadsafe(self._db.stopping.set)
+        super().handle_exit(sig, frame)
 
 
 async def _beat(runtime: Runtime) -> None:

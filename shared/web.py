@@ -52,6 +52,8 @@ log = structlog.get_logger()
 BODY_BYTES_MAX = 1_048_576
 JSON_DEPTH_MAX = 32
 REQUESTS_IN_FLIGHT_MAX = 256
+STREAMS_OPEN_MAX = 800
+"""Boards that stay open are no load while nothing happens; they have a limit of their own."""
 CONTENTION_TRIES = 6
 WAIT_SECONDS_MAX = 30.0
 PAGE_MAX = 200
@@ -156,17 +158,20 @@ class Gate:
         self._verifier = verifier
         self._public = public
         self._in_flight = 0
+        self._streams = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check the request, then hand it on with its body already read."""
         if scope["type"] != "http" or not scope["path"].startswith("/api/"):
             await self._app(scope, receive, send)
             return
-        if self._in_flight >= REQUESTS_IN_FLIGHT_MAX:
+        is_stream = scope["path"].endswith("/stream")
+        if self._streams >= STREAMS_OPEN_MAX if is_stream else self._in_flight >= REQUESTS_IN_FLIGHT_MAX:
             busy = Unavailable("The service is busy; repeat with the same key.", code="busy", retry_after_seconds=1)
             await problem_response(busy)(scope, receive, send)
             return
-        self._in_flight += 1
+        self._in_flight += not is_stream
+        self._streams += is_stream
         try:
             headers = dict(scope["headers"])
             if scope["path"] not in self._public:
@@ -176,7 +181,8 @@ class Gate:
         except Problem as problem:
             await problem_response(problem)(scope, receive, send)
         finally:
-            self._in_flight -= 1
+            self._in_flight -= not is_stream
+            self._streams -= is_stream
 
     async def _who(self, headers: MutableMapping[bytes, bytes]) -> Actor:
         scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")

@@ -16,7 +16,7 @@ TRY_SECONDS = 0.5
 Counts = Mapping[Any, Any]
 
 _CENSUS = """
-SELECT w.ward, count(b.bed_id) AS beds, count(*) FILTER (WHERE b.commitment = 'active') AS occupied, coalesce(max(h.held), 0) AS held
+SELECT w.ward, count(b.bed_id) AS beds, count(*) FILTER (WHERE b.commitment IN ('active', 'leave')) AS occupied, coalesce(max(h.held), 0) AS held
 FROM beds.ward w JOIN beds.bed b USING (ward)
 LEFT JOIN (SELECT b.ward, count(*) AS held FROM beds.bed_request r JOIN beds.bed b USING (bed_id) WHERE r.state = 'assigned'
            GROUP BY b.ward) h USING (ward)

@@ -70,6 +70,8 @@ async def register_pre_admission(
     level_of_care: Any,
     expected_admit_at: datetime | None,
     expected_stay_days: int,
+    equipment: tuple[str, ...] = (),
+    bed_class: Any = "any",
 ) -> UUID:
     """Register a stay and ask the hospital-wide pool for a bed, in one commit (R03, R08).
 
@@ -121,6 +123,8 @@ async def register_pre_admission(
             level_of_care=level_of_care,
             from_at=from_at,
             expected_stay_days=expected_stay_days,
+            equipment=equipment,
+            bed_class=bed_class,
         ),
     )
     return encounter_id

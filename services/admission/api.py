@@ -6,14 +6,14 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
-from pydantic import StringConstraints, field_validator
+from pydantic import Field, StringConstraints, field_validator
 
 from services.admission import actions, store
 from services.admission.domain import State
 from shared import telemetry
 from shared.access.masking import mask_name
 from shared.access.policy import Permission
-from shared.contracts.admission import Disposition, Isolation, LevelOfCare
+from shared.contracts.admission import BedClass, Disposition, Isolation, LevelOfCare
 from shared.contracts.envelope import Code, PayerKind, Sex, StayDays, Urgency
 from shared.db import Transaction
 from shared.errors import BadRequest, NotFound
@@ -65,6 +65,8 @@ class RegisterPreAdmission(FactBody):
     level_of_care: LevelOfCare = "normal"
     expected_admit_at: Moment | None = None
     expected_stay_days: StayDays = 7
+    equipment: Annotated[tuple[Code, ...], Field(max_length=8, description="What the bed must have.")] = ()
+    bed_class: BedClass = "any"
 
 
 class AdmitPatient(FactBody):
@@ -199,6 +201,8 @@ def _encounter_routes(routes: APIRouter, door: Door) -> None:
                 level_of_care=body.level_of_care,
                 expected_admit_at=body.expected_admit_at,
                 expected_stay_days=body.expected_stay_days,
+                equipment=body.equipment,
+                bed_class=body.bed_class,
             )
             telemetry.name_encounter(encounter_id)
             answer = {"encounter_id": encounter_id, "state": State.PRE_ADMITTED.value}

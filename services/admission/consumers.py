@@ -1,9 +1,19 @@
 """What admission learns from the other services. Every handler may see a stay that moved on meanwhile, and then leaves it alone."""
 
+from uuid import UUID
+
 from services.admission import store
 from services.admission.domain import WAITS_FOR_A_BED, State
 from shared.contracts.admission import PatientAdmitted
-from shared.contracts.beds import BedAssigned, BedHoldExpired, BedOccupied, BedVacated, BedWaitlisted
+from shared.contracts.beds import (
+    BedAssigned,
+    BedHoldExpired,
+    BedOccupied,
+    BedRefused,
+    BedTransferred,
+    BedVacated,
+    BedWaitlisted,
+)
 from shared.contracts.billing import AccountClosed, ChargePosted, ChargeReversed, SettlementReopened
 from shared.contracts.daysurgery import DaySurgeryConverted
 from shared.contracts.envelope import Envelope
@@ -40,11 +50,27 @@ async def on_bed_waitlisted(tx: Transaction, event: BedWaitlisted, envelope: Env
 
 async def on_bed_hold_expired(tx: Transaction, event: BedHoldExpired, envelope: Envelope) -> None:
     """The patient did not come in time: back to the queue (A27)."""
-    row = await store.lock_encounter(tx, event.encounter_id)
-    if row is not None and State(row["state"]) is State.PENDING_ADMIT and row["bed_id"] == event.bed_id:
+    await _lose_bed(tx, event.encounter_id, event.bed_id, "hold_expired")
+
+
+async def on_bed_refused(tx: Transaction, event: BedRefused, envelope: Envelope) -> None:
+    """Ward or patient said no: back to the queue (A27, R36)."""
+    await _lose_bed(tx, event.encounter_id, event.bed_id, "refused")
+
+
+async def _lose_bed(tx: Transaction, encounter_id: UUID, bed_id: int, reason: str) -> None:
+    row = await store.lock_encounter(tx, encounter_id)
+    if row is not None and State(row["state"]) is State.PENDING_ADMIT and row["bed_id"] == bed_id:
         await store.mark_bed(
-            tx, event.encounter_id, state=State.WAITLISTED, bed_id=None, bed_code=None, ward=None, reason="hold_expired"
+            tx, encounter_id, state=State.WAITLISTED, bed_id=None, bed_code=None, ward=None, reason=reason
         )
+
+
+async def on_bed_transferred(tx: Transaction, event: BedTransferred, envelope: Envelope) -> None:
+    """The patient lies in another bed now (A02)."""
+    await store.mark_moved(
+        tx, event.encounter_id, bed_id=event.bed_id, ward=event.ward, occupied_at=event.transferred_at
+    )
 
 
 async def on_bed_occupied(tx: Transaction, event: BedOccupied, envelope: Envelope) -> None:
@@ -114,6 +140,8 @@ SUBSCRIPTIONS = (
     Subscription(BedAssigned, on_bed_assigned),
     Subscription(BedWaitlisted, on_bed_waitlisted),
     Subscription(BedHoldExpired, on_bed_hold_expired),
+    Subscription(BedRefused, on_bed_refused),
+    Subscription(BedTransferred, on_bed_transferred),
     Subscription(BedOccupied, on_bed_occupied),
     Subscription(BedVacated, on_bed_vacated),
     Subscription(AccountClosed, on_account_closed),

@@ -1,8 +1,14 @@
 """The hospital-wide bed pool (全院床位池): one pool, one allocating role, no bed hidden in a ward.
 
-Owns: beds with three axes of state, claims (who has which bed when), requests and their queue, cleaning.
+Owns: beds with three axes of state, claims (who has which bed when), requests and their queue, cleaning, decisions that explain themselves.
 Topics out: beds.allocations.v1, beds.inventory.v1.
-Topics in: admission.encounters.v1 (BedRequested, PatientAdmitted, PreAdmissionCancelled, AdmissionCancelled, PatientDischarged,
-    DischargeCancelled), daysurgery.cases.v1 (DayBedRequested, DaySurgeryArrived,
+Topics in: admission.encounters.v1 (BedRequested, PatientAdmitted, PreAdmissionCancelled, AdmissionCancelled, DischargeOrdered,
+    DischargeOrderUndone, PatientDischarged, DischargeCancelled), daysurgery.cases.v1 (DayBedRequested, DaySurgeryArrived,
     DaySurgeryCancelled, DaySurgeryDischarged, DaySurgeryConverted).
+
+layout.py    the hospital as a file                     rules.py    which beds are closed to whom, and what the others cost (pure)
+mirror.py    the pool in memory: board, streams, choice  actions.py  requests and stays
+desk.py      what people choose and refuse              moves.py    transfer, swap, leave
+upkeep.py    cleaning, repair, closed wards             plan.py     who would get which bed when all are looked at together (pure)
+planner/     optimisation, also of public instances     links.py    a patient's own place without login
 """

@@ -1,21 +1,28 @@
 """What can be done in the bed pool. One action = one transaction; both doors use them."""
 
-import csv
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from services.beds import domain, store
-from services.beds.domain import Bed, Chosen, Need, NoBed
+from services.beds import domain, inventory, layout, store
+from services.beds.mirror import PoolMirror
+from services.beds.plan import Plan
+from services.beds.rules import (
+    Bed,
+    Evaluation,
+    Need,
+    Weights,
+    evaluate,
+    explanation,
+    loads_of,
+    rooms_of,
+)
 from services.beds.settings import Settings
 from shared.contracts.beds import (
     BedAdded,
     BedAssigned,
-    BedCleaned,
-    BedFreed,
     BedHoldExpired,
     BedOccupied,
     BedRequestCancelled,
@@ -26,9 +33,46 @@ from shared.contracts.beds import (
     WaitingReason,
 )
 from shared.db import Transaction
-from shared.errors import NotFound, Refused
+from shared.errors import Refused
 from shared.ids import new_id
 from shared.messaging import outbox
+
+WARDS_TRIED_MAX = 8
+NEAREST_FIRST: tuple[WaitingReason, ...] = (
+    "no_room_of_that_sex",
+    "no_isolation_room",
+    "no_equipment",
+    "no_bed_of_that_class",
+    "no_ward_for_age",
+    "ward_closed",
+    "no_free_bed",
+    "no_bed_of_that_kind",
+)
+
+
+@dataclass(slots=True)
+class Pool:
+    """What a hospital decides about its pool, the pool in memory, and the last plan."""
+
+    settings: Settings
+    mirror: PoolMirror = field(default_factory=PoolMirror)
+    plan: Plan = field(default_factory=Plan)
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The bed that fits best, why, and by which weights."""
+
+    bed: Bed
+    explanation: dict[str, Any]
+    weights: Weights
+
+
+@dataclass(frozen=True, slots=True)
+class NoBed:
+    """No bed fits now, and why (R10)."""
+
+    reason: WaitingReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +91,7 @@ class Waitlisted:
 
 
 async def open_request(
-    tx: Transaction, settings: Settings, *, encounter_id: UUID, patient_tok: UUID, **facts: Any
+    tx: Transaction, pool: Pool, *, encounter_id: UUID, patient_tok: UUID, **facts: Any
 ) -> Assigned | Waitlisted | None:
     """Take a request into the pool and give it a bed at once when one fits (R03); None when the pool knows it already."""
     if not await store.insert_request(tx, encounter_id, patient_tok, **facts):
@@ -58,21 +102,50 @@ async def open_request(
         "patient_tok": patient_tok,
         "source": tx.source,
         "waiting_reason": None,
+        "recalled": False,
+        "refused_wards": (),
+        "refused_beds": (),
         **facts,
     }
-    return await assign_bed(tx, settings, request)
+    return await assign_bed(tx, pool, request)
 
 
-async def assign_bed(tx: Transaction, settings: Settings, request: Any) -> Assigned | Waitlisted:
+async def assign_bed(tx: Transaction, pool: Pool, request: Any) -> Assigned | Waitlisted:
     """Hold the best bed for a locked request, or tell why it waits; its ward is locked, so nobody can take the bed (V1)."""
-    chosen = await _choose(tx, settings, request)
+    chosen = NoBed("for_the_desk") if _is_left_to_the_desk(pool, request) else await _choose(tx, pool, request)
     encounter_id, patient_tok = request["encounter_id"], request["patient_tok"]
     if isinstance(chosen, NoBed):
         if request["waiting_reason"] != chosen.reason:
             await store.mark_waiting(tx, encounter_id, chosen.reason)
             outbox.append(tx, BedWaitlisted(encounter_id=encounter_id, patient_tok=patient_tok, reason=chosen.reason))
         return Waitlisted(chosen.reason)
+    return await hold(tx, pool, request, chosen)
+
+
+def _is_left_to_the_desk(pool: Pool, request: Any) -> bool:
+    """Say whether a person chooses the bed: where a hospital wants that, for all but emergencies, recalls and imports."""
+    if pool.settings.auto_assign or request["kind"] == "day" or request["source"] == "import" or request["recalled"]:
+        return False
+    return request["urgency"] in ("urgent", "elective")
+
+
+def _is_hopeless(pool: Pool, tx: Transaction, request: Any) -> bool:
+    """Say whether the pool in memory shows no bed for a request that was told so already; it is asked again after the next look."""
+    if request["kind"] == "day" or request["waiting_reason"] is None or not pool.mirror.beds:
+        return False
+    return not pool.mirror.choose(need_of(request, begins_at(tx, request))).possible
+
+
+async def hold(
+    tx: Transaction, pool: Pool, request: Any, chosen: Chosen, *, override_reason: str | None = None
+) -> Assigned:
+    """Hold a chosen bed for a locked request, keep why, and announce it.
+
+    Raises:
+        LostRace: another claim took the bed meanwhile. Refused: the patient has another bed for that time.
+    """
     bed = chosen.bed
+    encounter_id, patient_tok = request["encounter_id"], request["patient_tok"]
     held_until = await store.insert_hold(
         tx,
         new_id(),
@@ -80,11 +153,16 @@ async def assign_bed(tx: Transaction, settings: Settings, request: Any) -> Assig
         patient_tok=patient_tok,
         bed_id=bed.bed_id,
         sex=request["sex"],
-        from_at=_begins_at(tx, request),
+        from_at=begins_at(tx, request),
         until_at=request["until_at"],
-        hold=settings.hold,
+        hold=pool.settings.hold,
         takes_bed_now=request["until_at"] is None or request["source"] == "import",
+        isolated=request["isolation"] != "none",
+        rules_version=chosen.weights.version,
+        explanation=chosen.explanation,
+        override_reason=override_reason,
     )
+    pool.mirror.note_taken(bed.bed_id)
     outbox.append(
         tx,
         BedAssigned.model_construct(
@@ -99,36 +177,71 @@ async def assign_bed(tx: Transaction, settings: Settings, request: Any) -> Assig
     return Assigned(bed, held_until)
 
 
-async def _choose(tx: Transaction, settings: Settings, request: Any) -> Chosen | NoBed:
-    begins_at = _begins_at(tx, request)
-    need = Need(request["sex"], request["isolation"], request["level"], begins_at, request["kind"])
+def need_of(request: Any, from_at: datetime) -> Need:
+    """Return what a request needs of a bed it would have from then on."""
+    return Need(
+        sex=request["sex"],
+        from_at=from_at,
+        specialty=request["specialty"],
+        isolation=request["isolation"],
+        level=request["level"],
+        kind=request["kind"],
+        bed_class=request["class"],
+        equipment=frozenset(request["equipment"]),
+        age_years=request["age_years"],
+        refused_wards=frozenset(request["refused_wards"]),
+        refused_beds=frozenset(request["refused_beds"]),
+    )
+
+
+async def _choose(tx: Transaction, pool: Pool, request: Any) -> Chosen | NoBed:
+    """Choose a bed: the ward by the free list in memory, then the bed under that ward's lock (R03, V1).
+
+    Memory may be half a second old. So a bed counts only when its locked ward still shows it free, and nobody is told that
+    there is none before the database says so too.
+    """
+    need = need_of(request, begins_at(tx, request))
     if need.kind == "day":
         free = await store.list_day_beds_free_in_slot(tx, request["from_at"], request["until_at"])
         if request["source"] == "import":
-            free = [bed for bed in free if domain.is_allocatable(bed, request["from_at"]) or _only_busy_later(bed)]
-        return Chosen(free[0]) if free else NoBed("no_free_bed")
-    if request["source"] == "live" and not domain.is_due(
-        request["from_at"], tx.now, timedelta(hours=settings.horizon_hours)
-    ):
+            free = [bed for bed in free if _is_ready(bed)]
+        return Chosen(free[0], {"choices": [], "closed": {}}, pool.mirror.weights) if free else NoBed("no_free_bed")
+    horizon = timedelta(hours=pool.settings.horizon_hours)
+    if request["source"] == "live" and not domain.is_due(request["from_at"], tx.now, horizon):
         return NoBed("not_due_yet")
-    reasons: list[WaitingReason] = []
-    for ward in await store.list_target_wards(
-        tx,
-        kind=need.kind,
-        level=need.level,
-        specialty=request["specialty"],
-        isolation=need.isolation != "none",
-        from_at=need.from_at,
-    ):
-        match domain.choose_bed(need, await store.lock_ward_beds(tx, ward)):
-            case Chosen() as chosen:
-                return chosen
-            case NoBed(reason):
-                reasons.append(reason)
-    return NoBed(domain.worst_reason(reasons))
+    seen = pool.mirror.choose(need)
+    tried: dict[str, Evaluation] = {}
+    for ward in dict.fromkeys(scored.bed.ward for scored in seen.possible):
+        if (chosen := await _choose_in(tx, pool, need, ward, seen, tried)) is not None:
+            return chosen
+        if len(tried) == WARDS_TRIED_MAX:
+            break
+    for ward in await store.list_target_wards(tx, need):
+        if ward not in tried and (chosen := await _choose_in(tx, pool, need, ward, seen, tried)) is not None:
+            return chosen
+    return NoBed(_why_not(tried.values()))
 
 
-def _begins_at(tx: Transaction, request: Any) -> datetime:
+async def _choose_in(
+    tx: Transaction, pool: Pool, need: Need, ward: str, seen: Evaluation, tried: dict[str, Evaluation]
+) -> Chosen | None:
+    attributes, beds = await store.lock_ward(tx, ward)
+    here = evaluate(need, beds, {ward: attributes}, pool.mirror.weights, rooms=rooms_of(beds), loads=loads_of(beds))
+    tried[ward] = here
+    if not here.possible:
+        return None
+    others = tuple(scored for scored in seen.possible if scored.bed.ward not in tried)
+    best = Evaluation((*here.possible[:4], *others[:3]), here.closed, here.closed_wards)
+    return Chosen(here.possible[0].bed, explanation(best), pool.mirror.weights)
+
+
+def _why_not(tried: Iterable[Evaluation]) -> WaitingReason:
+    """Return the reason a patient should hear: the nearest to a bed that any ward came."""
+    reasons = {evaluation.waiting_reason for evaluation in tried}
+    return next((reason for reason in NEAREST_FIRST if reason in reasons), "no_free_bed")
+
+
+def begins_at(tx: Transaction, request: Any) -> datetime:
     """Return from when the bed is taken: a slot and an imported stay at their own time, live work from now on.
 
     A patient who has waited since eight can have the bed that was cleaned at nine.
@@ -137,16 +250,18 @@ def _begins_at(tx: Transaction, request: Any) -> datetime:
     return begins_at if request["until_at"] or request["source"] == "import" else tx.now
 
 
-def _only_busy_later(bed: Bed) -> bool:
+def _is_ready(bed: Bed) -> bool:
     return bed.service == "active" and bed.condition == "U" and bed.commitment == "free"
 
 
-async def serve_waiting(tx: Transaction, settings: Settings, *, limit: int = 50) -> int:
+async def serve_waiting(tx: Transaction, pool: Pool, *, limit: int = 50) -> int:
     """Give beds to waiting requests in their order; returns how many got one."""
     served = 0
     for row in await store.list_waiting(tx, limit):
+        if _is_hopeless(pool, tx, row):
+            continue
         tx.correlation_id, tx.source = row["encounter_id"], row["source"]
-        if isinstance(await assign_bed(tx, settings, row), Assigned):
+        if isinstance(await assign_bed(tx, pool, row), Assigned):
             served += 1
             if row["recalled"]:
                 await occupy_bed(tx, row["encounter_id"], tx.now)
@@ -165,19 +280,17 @@ async def expire_holds(tx: Transaction) -> int:
     return len(rows)
 
 
-async def extend_overruns(tx: Transaction, settings: Settings) -> int:
+async def extend_overruns(tx: Transaction, pool: Pool) -> int:
     """Let day patients who are still in bed after their slot stay; a later hold of that bed is placed anew (R40)."""
     rows = await store.list_overrun_slots(tx)
     for row in rows:
-        until_at = tx.now + timedelta(minutes=settings.overrun_minutes)
-        await _displace(tx, settings, row["bed_id"], tx.now, until_at)
+        until_at = tx.now + timedelta(minutes=pool.settings.overrun_minutes)
+        await _displace(tx, pool, row["bed_id"], tx.now, until_at)
         await store.extend_claim(tx, row["claim_id"], until_at)
     return len(rows)
 
 
-async def _displace(
-    tx: Transaction, settings: Settings, bed_id: int, from_at: datetime, until_at: datetime | None
-) -> None:
+async def _displace(tx: Transaction, pool: Pool, bed_id: int, from_at: datetime, until_at: datetime | None) -> None:
     for row in await store.list_later_slots(tx, bed_id, from_at, until_at):
         keep = tx.correlation_id
         tx.correlation_id = row["encounter_id"]
@@ -185,11 +298,16 @@ async def _displace(
         outbox.append(
             tx, BedHoldExpired(encounter_id=row["encounter_id"], patient_tok=row["patient_tok"], bed_id=bed_id)
         )
-        await assign_bed(tx, settings, row)
+        await assign_bed(tx, pool, row)
         tx.correlation_id = keep
 
 
-async def _request(tx: Transaction, encounter_id: UUID) -> Any:
+async def locked_request(tx: Transaction, encounter_id: UUID) -> Any:
+    """Lock and return the request of a stay with its bed and claim.
+
+    Raises:
+        Refused: the pool has none.
+    """
     request = await store.lock_request(tx, encounter_id)
     if request is None:
         raise Refused("The pool has no request of this stay.", code="no_bed_request")
@@ -202,7 +320,7 @@ async def occupy_bed(tx: Transaction, encounter_id: UUID, at: datetime) -> None:
     Raises:
         Refused: nothing is held for this stay any more; the event is parked for a person (2-domain 3, late or malformed).
     """
-    request = await _request(tx, encounter_id)
+    request = await locked_request(tx, encounter_id)
     if request["state"] == "arrived":
         return
     if request["state"] != "assigned":
@@ -224,21 +342,21 @@ def _announce_occupied(tx: Transaction, request: Any, at: datetime) -> None:
     )
 
 
-async def occupy_day_bed(tx: Transaction, settings: Settings, encounter_id: UUID, at: datetime) -> None:
+async def occupy_day_bed(tx: Transaction, pool: Pool, encounter_id: UUID, at: datetime) -> None:
     """The day patient is here: into the booked bed, or into another one when that is not ready (R23)."""
-    request = await _request(tx, encounter_id)
+    request = await locked_request(tx, encounter_id)
     if request["state"] == "arrived":
         return
     if request["state"] != "assigned":
         raise Refused("No day bed is booked for this case any more.", code="nothing_held")
-    bed = await store.lock_bed(tx, request["bed_id"])
+    bed = await inventory.lock_bed(tx, request["bed_id"])
     if bed["condition"] != "U" or bed["encounter_id"] not in (None, encounter_id):
         await store.release_hold(tx, request, state="waiting")
-        match await assign_bed(tx, settings, {**request, "waiting_reason": None}):
+        match await assign_bed(tx, pool, {**request, "waiting_reason": None}):
             case Waitlisted():
                 raise Refused("No day bed is ready for this patient.", code="no_day_bed_ready")
             case Assigned():
-                request = await _request(tx, encounter_id)
+                request = await locked_request(tx, encounter_id)
     await store.mark_occupied(tx, request, at)
     _announce_occupied(tx, request, at)
 
@@ -251,7 +369,7 @@ async def vacate_bed(tx: Transaction, encounter_id: UUID, at: datetime) -> None:
     Raises:
         Refused: this stay lies in no bed.
     """
-    request = await _request(tx, encounter_id)
+    request = await locked_request(tx, encounter_id)
     if request["state"] == "left":
         return
     if request["state"] != "arrived":
@@ -287,9 +405,9 @@ async def cancel_request(tx: Transaction, encounter_id: UUID, at: datetime) -> N
     )
 
 
-async def take_back(tx: Transaction, settings: Settings, encounter_id: UUID, at: datetime) -> None:
+async def take_back(tx: Transaction, pool: Pool, encounter_id: UUID, at: datetime) -> None:
     """A discharge was taken back (A13): the old bed when nobody has it, else a new place in the queue, first of all."""
-    request = await _request(tx, encounter_id)
+    request = await locked_request(tx, encounter_id)
     if request["state"] != "left":
         return
     if await store.reoccupy(tx, request, at, claim_id=new_id()):
@@ -299,58 +417,54 @@ async def take_back(tx: Transaction, settings: Settings, encounter_id: UUID, at:
     outbox.append(
         tx, BedRequestOpened(encounter_id=encounter_id, patient_tok=request["patient_tok"], kind=request["kind"])
     )
-    match await assign_bed(tx, settings, {**request, "from_at": tx.now, "waiting_reason": None}):
+    match await assign_bed(tx, pool, {**request, "from_at": tx.now, "waiting_reason": None}):
         case Assigned():
             await occupy_bed(tx, encounter_id, tx.now)
         case Waitlisted():
             return
 
 
-async def keep_day_bed(tx: Transaction, settings: Settings, encounter_id: UUID) -> None:
+async def keep_day_bed(tx: Transaction, pool: Pool, encounter_id: UUID) -> None:
     """A day case became a stay: the day bed is kept until the patient is moved (DAY-6)."""
-    request = await _request(tx, encounter_id)
+    request = await locked_request(tx, encounter_id)
     if request["state"] != "arrived":
         raise Refused("This case lies in no bed.", code="not_in_a_bed")
-    await _displace(tx, settings, request["bed_id"], tx.now, None)
+    await _displace(tx, pool, request["bed_id"], tx.now, None)
     await store.extend_claim(tx, request["claim_id"], None)
 
 
-async def finish_cleaning(tx: Transaction, bed_id: int) -> Any:
-    """The bed is clean and can be allocated again.
+async def add_beds(
+    tx: Transaction, rows: Sequence[dict[str, Any]], *, told: Sequence[Mapping[str, Any]] | None = None
+) -> int:
+    """Add beds to the pool, all or none; known codes are left as they are; returns how many are new.
+
+    Args:
+        tx: the transaction.
+        rows: the beds with everything about them.
+        told: what was really said of each, when the rest of its row are defaults; only that is compared with what is known.
 
     Raises:
-        NotFound: no such bed. Refused: it does not wait for cleaning.
+        Refused: what is told contradicts itself, or a ward or room that is known.
     """
-    bed = await store.lock_bed(tx, bed_id)
-    if bed is None:
-        raise NotFound("There is no such bed.")
-    if bed["condition"] not in ("H", "K"):
-        raise Refused("This bed does not wait for cleaning.", code="not_to_clean", condition=bed["condition"])
-    await store.mark_cleaned(tx, bed_id)
-    outbox.append(tx, BedCleaned(bed_id=bed_id, cleaned_at=tx.now))
-    outbox.append(tx, BedFreed(bed_id=bed_id, ward=bed["ward"]))
-    return bed
-
-
-async def add_beds(tx: Transaction, rows: Sequence[dict[str, Any]]) -> int:
-    """Add beds to the pool; known codes are left as they are; returns how many are new."""
-    added = await store.insert_beds(tx, rows)
+    wards, rooms = await inventory.list_places(
+        tx, sorted({row["ward"] for row in rows}), sorted({row["room"] for row in rows})
+    )
+    if found := layout.disagreements(rows if told is None else told, wards, rooms):
+        raise Refused(" ".join(found[:5]), code="layout_disagrees")
+    added = await inventory.insert_beds(tx, rows)
     for bed in added:
         outbox.append(tx, BedAdded(bed_id=bed["bed_id"], bed_code=bed["code"], ward=bed["ward"], kind=bed["kind"]))
     return len(added)
 
 
-def read_layout(path: Path) -> list[dict[str, Any]]:
-    """Read a hospital layout from a CSV file with a heading."""
-    with path.open(encoding="utf-8", newline="") as lines:
-        return [
-            {**row, "floor": int(row["floor"]), "isolation": row["isolation"] == "yes"} for row in csv.DictReader(lines)
-        ]
-
-
 async def furnish_when_empty(tx: Transaction, settings: Settings) -> int:
     """Give a new, empty pool the beds of its layout file; one of several starting processes does it."""
     await tx.conn.execute("SELECT pg_advisory_xact_lock(hashtext('beds.furnish'))")
-    if await store.count_beds(tx):
+    if await inventory.count_beds(tx):
         return 0
-    return await add_beds(tx, read_layout(settings.layout_file))
+    return await add_beds(tx, layout.load(settings.layout_file).rows())
+
+
+async def note_discharge_order(tx: Transaction, encounter_id: UUID, at: datetime | None) -> None:
+    """The patient may go (None: stays after all): the board shows it; the bed is freed only when the patient left (V4)."""
+    await store.mark_leaving(tx, encounter_id, at)

@@ -19,8 +19,22 @@ class Settings(ServiceSettings):
         default=15, ge=1, description="By how much a day bed is extended while its patient is still in it."
     )
     layout_file: Path = Field(
-        default=Path(__file__).parent / "data" / "hospital.csv", description="Beds a new, empty pool starts with."
+        default=Path(__file__).parent / "data" / "hospital.yaml", description="Beds a new, empty pool starts with."
     )
+
+    refusal_minutes: int = Field(
+        default=30, ge=1, description="How long a ward may refuse a bed that was assigned; silence is consent."
+    )
+    plan_seconds: float = Field(default=5.0, gt=0, description="How often the plan for all who wait is made anew.")
+    auto_assign: bool = Field(
+        default=True, description="Give beds at once when one fits; otherwise all but emergencies wait for the desk."
+    )
+    link_days: int = Field(default=14, ge=1, description="How long a patient's link to the own place works.")
+
+    @property
+    def refusal(self) -> timedelta:
+        """Return how long a ward may refuse."""
+        return timedelta(minutes=self.refusal_minutes)
 
     @property
     def hold(self) -> timedelta:

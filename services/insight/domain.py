@@ -26,7 +26,9 @@ from shared.contracts.beds import (
     BedAssigned,
     BedHoldExpired,
     BedOccupied,
+    BedRefused,
     BedRequestCancelled,
+    BedTransferred,
     BedVacated,
     BedWaitlisted,
 )
@@ -188,7 +190,7 @@ class Views:
         elif isinstance(event, BedWaitlisted):
             stay = self._stay(event.encounter_id)
             stay.request.set("waiting", version)
-        elif isinstance(event, BedHoldExpired):
+        elif isinstance(event, (BedHoldExpired, BedRefused)):
             stay = self._stay(event.encounter_id)
             stay.request.set("waiting", version)
             self._hold(stay, None, version)
@@ -198,6 +200,10 @@ class Views:
         elif isinstance(event, BedOccupied):
             stay = self._stay(event.encounter_id)
             self._hold(stay, None, version)
+            self._lie(stay, event.bed_id, event.ward, 1)
+        elif isinstance(event, BedTransferred):
+            stay = self._stay(event.encounter_id)
+            self._lie(stay, event.from_bed_id, event.from_ward, -1)
             self._lie(stay, event.bed_id, event.ward, 1)
         else:
             return

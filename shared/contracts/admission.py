@@ -11,6 +11,7 @@ ENCOUNTERS = Topic("admission.encounters.v1", owner="admission", key="encounter_
 EncounterClass = Literal["inpatient", "day_surgery"]
 Isolation = Literal["none", "contact", "droplet", "airborne", "protective"]
 LevelOfCare = Literal["normal", "critical"]
+BedClass = Literal["any", "standard", "single", "vip"]
 Disposition = Literal["1", "2", "3", "4", "5", "9"]
 """离院方式 CV06.00.226: 1 doctor's order, 2 other hospital, 3 community, 4 against advice, 5 death, 9 other."""
 
@@ -55,6 +56,8 @@ class BedRequested(EncounterEvent):
     level_of_care: LevelOfCare
     from_at: Instant
     expected_stay_days: StayDays
+    equipment: tuple[Code, ...] = ()
+    bed_class: BedClass = "any"
 
 
 class PreAdmissionCancelled(EncounterEvent):

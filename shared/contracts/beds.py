@@ -8,7 +8,19 @@ from shared.contracts.envelope import Code, Event, Instant, Topic
 ALLOCATIONS = Topic("beds.allocations.v1", owner="beds", key="encounter_id")
 INVENTORY = Topic("beds.inventory.v1", owner="beds", key="bed_id")
 
-WaitingReason = Literal["no_free_bed", "no_room_of_that_sex", "no_isolation_room", "no_bed_of_that_kind", "not_due_yet"]
+WaitingReason = Literal[
+    "no_free_bed",
+    "no_room_of_that_sex",
+    "no_isolation_room",
+    "no_bed_of_that_kind",
+    "not_due_yet",
+    "no_ward_for_age",
+    "no_bed_of_that_class",
+    "no_equipment",
+    "ward_closed",
+    "refused",
+    "for_the_desk",
+]
 BedKind = Literal["inpatient", "day"]
 
 
@@ -62,6 +74,39 @@ class BedOccupied(AllocationEvent):
     occupied_at: Instant
 
 
+class BedRefused(AllocationEvent):
+    """Ward or patient said no to the bed that was held; the request waits again (R36)."""
+
+    bed_id: int
+    by: Literal["ward", "patient"]
+    reason: Code
+
+
+class BedTransferred(AllocationEvent):
+    """The patient moved to another bed: the old one is empty, the new one occupied, in one fact (A02, V17)."""
+
+    from_bed_id: int
+    from_ward: Code
+    bed_id: int
+    bed_code: Code
+    ward: Code
+    reason: Code
+    transferred_at: Instant
+
+
+class LeaveStarted(AllocationEvent):
+    """The patient is away and the bed is kept (A21)."""
+
+    bed_id: int
+    until: Instant
+
+
+class LeaveEnded(AllocationEvent):
+    """The patient is back in the bed (A22)."""
+
+    bed_id: int
+
+
 class InventoryEvent(Event):
     """A fact of one bed."""
 
@@ -92,6 +137,32 @@ class CleaningRequested(InventoryEvent):
 
     ward: Code
     terminal: bool
+
+
+class CleaningStarted(InventoryEvent):
+    """Somebody cleans the bed now."""
+
+    started_at: Instant
+
+
+class CleaningSuspended(InventoryEvent):
+    """Cleaning stopped before it was done."""
+
+    reason: Code
+
+
+class BedBlocked(InventoryEvent):
+    """The bed is out of service (BED-6)."""
+
+    ward: Code
+    reason: Code
+    until: Instant | None
+
+
+class BedUnblocked(InventoryEvent):
+    """The bed is in service again."""
+
+    ward: Code
 
 
 class BedCleaned(InventoryEvent):

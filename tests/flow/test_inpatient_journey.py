@@ -118,7 +118,7 @@ async def test_a_recalled_patient_gets_another_bed_when_the_old_one_is_taken(hos
     await hospital.do(f"/admission/encounters/{encounter}/discharge")
     old = await hospital.bed_of(encounter)
     await hospital.do(f"/beds/beds/{old['bed_id']}/cleaning-done")
-    await hospital.sql("beds", "UPDATE bed SET service = 'suspended' WHERE bed_id = $1", old["bed_id"])
+    await hospital.do(f"/beds/beds/{old['bed_id']}/block", {"reason": "repair"})
     await hospital.do(f"/admission/encounters/{encounter}/discharge-cancellation", {"reason": "relapse"})
     bed = await hospital.bed_of(encounter)
     assert bed["state"] == "arrived"
@@ -143,9 +143,7 @@ async def test_a_patient_is_not_admitted_twice(hospital: Hospital):
 async def test_a_hold_that_ran_out_goes_back_to_the_queue(hospital: Hospital):
     encounter = await hospital.request_stay(await hospital.register_patient())
     await hospital.sql("beds", "UPDATE bed_claim SET hold_expires = now() - interval '1 minute' WHERE state = 'held'")
-    [timer] = hospital.runtimes["beds"].spec.timers
-    await timer.turn(hospital.runtimes["beds"].db)
-    await hospital.drain()
+    await hospital.turn_timers()
     assert (await hospital.bed_of(encounter))["state"] == "assigned", (
         "a bed is free, so the next one is offered at once"
     )
@@ -227,7 +225,10 @@ async def test_repeating_any_step_with_its_key_changes_nothing(hospital: Hospita
 
 async def test_a_patient_who_waited_gets_the_bed_that_was_cleaned_meanwhile(hospital: Hospital):
     assert isinstance(hospital.clock, FrozenClock)
-    await hospital.sql("beds", "UPDATE bed SET service = 'suspended' WHERE bed_id <> (SELECT min(bed_id) FROM bed)")
+    await hospital.sql(
+        "beds",
+        "UPDATE bed SET service = 'suspended', suspended_reason = 'repair' WHERE bed_id <> (SELECT min(bed_id) FROM bed)",
+    )
     first = await hospital.admit()
     waiting = await hospital.request_stay(await hospital.register_patient(sex="male"))
     assert (await hospital.bed_of(waiting))["state"] == "waiting"
@@ -237,9 +238,7 @@ async def test_a_patient_who_waited_gets_the_bed_that_was_cleaned_meanwhile(hosp
     hospital.clock.advance(timedelta(minutes=30))
     await hospital.do(f"/beds/beds/{bed['bed_id']}/cleaning-done")
     hospital.clock.advance(timedelta(minutes=1))
-    [timer] = hospital.runtimes["beds"].spec.timers
-    await timer.turn(hospital.runtimes["beds"].db)
-    await hospital.drain()
+    await hospital.turn_timers()
     assert (await hospital.bed_of(waiting))["bed_id"] == bed["bed_id"]
 
 

@@ -202,7 +202,9 @@ async def test_a_full_hospital_refuses_with_the_reason_the_pool_gives(
     hospital: Hospital, client: Client, folder: Folder, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(client_module, "WAIT_SECONDS", 1)
-    await hospital.sql("beds", "UPDATE bed SET service = 'suspended' WHERE kind = 'inpatient'")
+    await hospital.sql(
+        "beds", "UPDATE bed SET service = 'suspended', suspended_reason = 'repair' WHERE kind = 'inpatient'"
+    )
     (journey,) = folder.read(a_patient(), an_encounter(), a_claim(100)).journeys
     (one,) = await played(client, journey)
     assert (one.how, one.no_bed, one.had_bed) == ("refused", True, False)

@@ -13,6 +13,7 @@ import httpx2
 from fastapi import FastAPI
 
 from services.admission.main import SPEC as ADMISSION
+from services.beds.actions import Pool
 from services.beds.main import spec as beds_spec
 from services.beds.settings import Settings as BedsSettings
 from services.billing.main import SPEC as BILLING
@@ -49,12 +50,13 @@ class Hospital:
     """Five services and the way to talk to them."""
 
     def __init__(
-        self, runtimes: dict[str, Runtime], apps: dict[str, FastAPI], broker: MemoryBroker, clock: Clock
+        self, runtimes: dict[str, Runtime], apps: dict[str, FastAPI], broker: MemoryBroker, clock: Clock, pool: Pool
     ) -> None:
         self.runtimes = runtimes
         self.apps = apps
         self.broker = broker
         self.clock = clock
+        self.pool = pool
         self.last: httpx2.Response | None = None
 
     async def ask(
@@ -129,6 +131,19 @@ class Hospital:
             await consumer.apply(records)
         return len(records)
 
+    async def look(self) -> None:
+        """Let the pool in memory take in what was committed, as it does twice a second."""
+        async with self.runtimes["beds"].db.pool.acquire() as conn:
+            await self.pool.mirror.look(conn)
+
+    async def turn_timers(self, service: str = "beds") -> None:
+        """Let what a service does by itself come round once."""
+        await self.look()
+        runtime = self.runtimes[service]
+        for timer in runtime.spec.timers:
+            await timer.turn(runtime.db)
+        await self.drain()
+
     async def sql(self, service: str, query: str, *arguments: object) -> list[Any]:
         """Look into a service's tables."""
         rows: list[Any] = await self.runtimes[service].db.pool.fetch(query, *arguments)
@@ -174,21 +189,22 @@ class Hospital:
         return await self.see(f"/beds/encounters/{encounter}/allocation")
 
 
-def specs() -> Sequence[ServiceSpec]:
+def specs(pool: Pool) -> Sequence[ServiceSpec]:
     """Return the five services as `main` composes them."""
-    return (ADMISSION, beds_spec(BedsSettings(database_url="unused")), BILLING, DAYSURGERY, FOLLOWUP)
+    return (ADMISSION, beds_spec(pool.settings, pool), BILLING, DAYSURGERY, FOLLOWUP)
 
 
 @contextlib.asynccontextmanager
 async def opened_hospital(databases: Databases, clock: Clock | None = None) -> AsyncIterator[Hospital]:
     """Open a hospital on a database of its own."""
     clock = clock or FrozenClock(datetime(2026, 3, 2, 8, 0, tzinfo=UTC))
-    names = [spec.name for spec in specs()]
+    pool = Pool(BedsSettings(database_url="unused"))
+    names = [spec.name for spec in specs(pool)]
     dsn = await databases.create(*names)
     broker, gate = MemoryBroker(), OpenGate()
     runtimes: dict[str, Runtime] = {}
     apps: dict[str, FastAPI] = {}
-    for spec in specs():
+    for spec in specs(pool):
         settings = settings_for(dsn, spec.name)
         db = Database(await create_pool(settings), clock)
         runtime = Runtime(
@@ -204,7 +220,7 @@ async def opened_hospital(databases: Databases, clock: Clock | None = None) -> A
         if spec.on_start is not None:
             await spec.on_start(db)
     try:
-        yield Hospital(runtimes, apps, broker, clock)
+        yield Hospital(runtimes, apps, broker, clock, pool)
     finally:
         for runtime in runtimes.values():
             runtime.db.pool.terminate()

@@ -1,0 +1,282 @@
+"""Doors of the board and of the wards: every bed live, a ward's work, cleaning, repair, moves of patients."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response
+from pydantic import Field
+from starlette.responses import StreamingResponse
+
+from services.beds import moves, store, upkeep
+from services.beds.actions import Pool
+from services.beds.api_desk import BedId, Version
+from services.beds.mirror import mark_of
+from shared.access.policy import Permission, scope_of
+from shared.contracts.envelope import Code
+from shared.db import Transaction
+from shared.errors import NotFound
+from shared.web import Answered, Body, Caller, Door, FactBody, Moment, RowId
+
+
+class CleaningStep(FactBody):
+    """Cleaning goes on."""
+
+
+class SuspendCleaning(Body):
+    """Why cleaning stopped."""
+
+    reason: Code
+
+
+class BlockBed(Body):
+    """Why a bed is out of service, and until when when that is known."""
+
+    reason: Code
+    until: Moment | None = None
+
+
+class CloseWard(Body):
+    """Why a ward takes nobody new."""
+
+    reason: Code
+
+
+class TransferPatient(Body):
+    """The bed a patient moves to."""
+
+    bed_id: BedId
+    version: Version
+    reason: Code
+    override: Annotated[bool, Field(description="Use the bed although a rule closes it.")] = False
+
+
+class SwapPatients(Body):
+    """Two patients who change beds."""
+
+    first_encounter_id: UUID
+    second_encounter_id: UUID
+    reason: Code
+
+
+class StartLeave(Body):
+    """Until when the patient is away."""
+
+    until: Moment
+
+
+def add_ward_routes(routes: APIRouter, door: Door, pool: Pool) -> None:
+    """Add the doors of the board and of the wards."""
+    _board_routes(routes, door, pool)
+    _work_routes(routes, door, pool)
+    _cleaning_routes(routes, door)
+    _service_routes(routes, door)
+    _move_routes(routes, door)
+
+
+def _board_routes(routes: APIRouter, door: Door, pool: Pool) -> None:
+    @routes.get("/board", summary="Every ward and bed as they are now")
+    async def get_board(request: Request) -> Response:
+        async def read(tx: Transaction, caller: Caller) -> Answered:
+            scope = caller.scope_of(Permission.BEDS_READ)
+            mirror = pool.mirror
+            beds = [view for view in mirror.views.values() if scope.everywhere or view["ward"] in scope.wards]
+            wards = [ward for ward in mirror.ward_views if scope.everywhere or ward["ward"] in scope.wards]
+            waiting = await store.count_waiting(tx)
+            body = {
+                "cursor": mirror.mark(),
+                "as_of": mirror.as_of,
+                "wards": wards,
+                "beds": sorted(beds, key=lambda view: view["bed_id"]),
+                "waiting": [dict(row) for row in waiting],
+            }
+            return Answered(body, "board", audited=False)
+
+        return await door.query(request, Permission.BEDS_READ, read)
+
+    @routes.get("/board/stream", summary="Every change of a bed from a cursor on, as server-sent events")
+    async def stream_board(request: Request, after: str | None = None) -> Response:
+        caller = Caller(request.state.actor)
+        caller.require_somewhere(Permission.BEDS_READ)
+        scope = scope_of(caller.actor, Permission.BEDS_READ)
+        cursor = request.headers.get("last-event-id") or after or pool.mirror.mark()
+        mark_of(cursor)
+        events = pool.mirror.stream(cursor, None if scope.everywhere else scope.wards, door.db.stopping)
+        return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+
+
+def _work_routes(routes: APIRouter, door: Door, pool: Pool) -> None:
+    @routes.get("/wards/{ward}/work", summary="Who comes, who leaves, and what is to be cleaned in one ward")
+    async def get_ward_work(request: Request, ward: str) -> Response:
+        async def read(tx: Transaction, caller: Caller) -> Answered:
+            caller.require(Permission.BEDS_READ, ward=ward)
+            if ward not in pool.mirror.wards:
+                raise NotFound("There is no such ward.")
+            rows = await store.list_ward_work(tx, ward)
+            views = [view for view in pool.mirror.views.values() if view["ward"] == ward]
+            body = {
+                "ward": ward,
+                "as_of": tx.now,
+                "arriving": [_arriving(row, pool) for row in rows if row["state"] == "assigned"],
+                "lying": [_lying(row) for row in rows if row["state"] == "arrived"],
+                "cleaning": [view for view in views if view["cleaning"] is not None],
+                "free": sum(view["commitment"] == "free" and view["condition"] == "U" for view in views),
+            }
+            return Answered(body, "ward_work", ward)
+
+        return await door.query(request, Permission.BEDS_READ, read)
+
+
+def _patient(row: Any) -> dict[str, Any]:
+    return {name: row[name] for name in ("patient_tok", "sex", "age_years", "isolation")}
+
+
+def _arriving(row: Any, pool: Pool) -> dict[str, Any]:
+    return {
+        "encounter_id": row["encounter_id"],
+        "bed_id": row["bed_id"],
+        "code": row["code"],
+        "kind": row["kind"],
+        "patient": _patient(row),
+        "held_until": row["hold_expires"],
+        "refusable_until": row["since"] + pool.settings.refusal if row["kind"] == "inpatient" else None,
+        "bed_ready": row["condition"] == "U",
+    }
+
+
+def _lying(row: Any) -> dict[str, Any]:
+    return {
+        "encounter_id": row["encounter_id"],
+        "bed_id": row["bed_id"],
+        "code": row["code"],
+        "patient": _patient(row),
+        "since": row["since"],
+        "leaving_at": row["leaving_at"],
+        "discharge_ordered_at": row["discharge_ordered_at"],
+        "away": row["commitment"] == "leave",
+    }
+
+
+def _cleaning_routes(routes: APIRouter, door: Door) -> None:
+    @routes.post("/beds/{bed_id}/cleaning-start", summary="Somebody cleans the bed now")
+    async def start_cleaning(request: Request, bed_id: RowId, body: CleaningStep) -> Response:
+        async def act(tx: Transaction, caller: Caller) -> Answered:
+            bed = await upkeep.start_cleaning(tx, bed_id)
+            caller.require(Permission.BEDS_CLEAN, ward=bed["ward"])
+            return Answered({"bed_id": bed_id, "bed_code": bed["code"], "state": "started"}, "bed", bed_id)
+
+        return await door.command(request, Permission.BEDS_CLEAN, act, body=body)
+
+    @routes.post("/beds/{bed_id}/cleaning-suspension", summary="Cleaning stopped before it was done")
+    async def suspend_cleaning(request: Request, bed_id: RowId, body: SuspendCleaning) -> Response:
+        async def act(tx: Transaction, caller: Caller) -> Answered:
+            bed = await upkeep.suspend_cleaning(tx, bed_id, body.reason)
+            caller.require(Permission.BEDS_CLEAN, ward=bed["ward"])
+            return Answered({"bed_id": bed_id, "bed_code": bed["code"], "state": "suspended"}, "bed", bed_id)
+
+        return await door.command(request, Permission.BEDS_CLEAN, act, body=body)
+
+    @routes.post("/beds/{bed_id}/cleaning-done", summary="The bed is clean and free")
+    async def finish_cleaning(request: Request, bed_id: RowId, body: CleaningStep) -> Response:
+        async def act(tx: Transaction, caller: Caller) -> Answered:
+            bed = await upkeep.finish_cleaning(tx, bed_id)
+            caller.require(Permission.BEDS_CLEAN, ward=bed["ward"])
+            return Answered({"bed_id": bed_id, "bed_code": bed["code"], "state": "free"}, "bed", bed_id)
+
+        return await door.command(request, Permission.BEDS_CLEAN, act, body=body)
+
+
+def _service_routes(routes: APIRouter, door: Door) -> None:
+    @routes.post("/beds/{bed_id}/block", summary="Take a bed out of service")
+    async def block_bed(request: Request, bed_id: RowId, body: BlockBed) -> Response:
+        async def act(tx: Transaction, caller: Caller) -> Answered:
+            bed = await upkeep.block_bed(tx, bed_id, reason=body.reason, until=body.until)
+            return Answered({"bed_id": bed_id, "bed_code": bed["code"], "state": "blocked"}, "bed", bed_id)
+
+        return await door.command(request, Permission.BEDS_MANAGE, act, body=body)
+
+    @routes.post("/beds/{bed_id}/unblock", summary="Put a bed back into service")
+    async def unblock_bed(request: Request, bed_id: RowId) -> Response:
+        async def act(tx: Transaction, caller: Caller) -> Answered:
+            bed = await upkeep.unblock_bed(tx, bed_id)
+            return Answered({"bed_id": bed_id, "bed_code": bed["code"], "state": "active"}, "bed", bed_id)
+
+        return await door.command(request, Permission.BEDS_MANAGE, act)
+
+    @routes.post("/beds/{bed_id}/retirement", summary="Take a bed out of the pool for good")
+    async def retire_bed(request: Request, bed_id: RowId) -> Response:
+        async def act(tx: Transaction, caller: Caller) -> Answered:
+            bed = await upkeep.retire_bed(tx, bed_id)
+            return Answered({"bed_id": bed_id, "bed_code": bed["code"], "state": "inactive"}, "bed", bed_id)
+
+        return await door.command(request, Permission.BEDS_MANAGE, act)
+
+    @routes.post("/wards/{ward}/closing", summary="Let nobody new into a ward")
+    async def close_ward(request: Request, ward: str, body: CloseWard) -> Response:
+        async def act(tx: Transaction, caller: Caller) -> Answered:
+            await upkeep.set_ward_open(tx, ward, reason=body.reason)
+            return Answered({"ward": ward, "open": False}, "ward", ward)
+
+        return await door.command(request, Permission.BEDS_MANAGE, act, body=body)
+
+    @routes.post("/wards/{ward}/opening", summary="Let patients into a ward again")
+    async def open_ward(request: Request, ward: str) -> Response:
+        async def act(tx: Transaction, caller: Caller) -> Answered:
+            await upkeep.set_ward_open(tx, ward, reason=None)
+            return Answered({"ward": ward, "open": True}, "ward", ward)
+
+        return await door.command(request, Permission.BEDS_MANAGE, act)
+
+
+def _move_routes(routes: APIRouter, door: Door) -> None:
+    @routes.post("/encounters/{encounter_id}/transfer", summary="Move a patient to another bed")
+    async def transfer(request: Request, encounter_id: UUID, body: TransferPatient) -> Response:
+        async def act(tx: Transaction, caller: Caller) -> Answered:
+            tx.correlation_id = encounter_id
+            bed = await moves.transfer_patient(
+                tx,
+                encounter_id,
+                bed_id=body.bed_id,
+                version=body.version,
+                reason=body.reason,
+                override=body.override,
+                may=caller.requiring(Permission.BEDS_ASSIGN),
+            )
+            answer = {"encounter_id": encounter_id, "bed_id": bed.bed_id, "bed_code": bed.code, "ward": bed.ward}
+            return Answered(answer, "encounter", encounter_id)
+
+        return await door.command(request, Permission.BEDS_ASSIGN, act, body=body)
+
+    @routes.post("/swaps", summary="Let two patients change beds: both or none")
+    async def swap(request: Request, body: SwapPatients) -> Response:
+        async def act(tx: Transaction, caller: Caller) -> Answered:
+            tx.correlation_id = body.first_encounter_id
+            first, second = await moves.swap_patients(
+                tx,
+                body.first_encounter_id,
+                body.second_encounter_id,
+                reason=body.reason,
+                may=caller.requiring(Permission.BEDS_ASSIGN),
+            )
+            return Answered(
+                {"first_bed_code": first.code, "second_bed_code": second.code}, "encounter", body.first_encounter_id
+            )
+
+        return await door.command(request, Permission.BEDS_ASSIGN, act, body=body)
+
+    @routes.post("/encounters/{encounter_id}/leave", summary="The patient is away, the bed is kept")
+    async def start_leave(request: Request, encounter_id: UUID, body: StartLeave) -> Response:
+        async def act(tx: Transaction, caller: Caller) -> Answered:
+            tx.correlation_id = encounter_id
+            await moves.start_leave(tx, encounter_id, until=body.until, may=caller.requiring(Permission.BEDS_CLEAN))
+            return Answered({"encounter_id": encounter_id, "state": "on_leave"}, "encounter", encounter_id)
+
+        return await door.command(request, Permission.BEDS_CLEAN, act, body=body)
+
+    @routes.post("/encounters/{encounter_id}/leave-end", summary="The patient is back")
+    async def end_leave(request: Request, encounter_id: UUID) -> Response:
+        async def act(tx: Transaction, caller: Caller) -> Answered:
+            tx.correlation_id = encounter_id
+            await moves.end_leave(tx, encounter_id, may=caller.requiring(Permission.BEDS_CLEAN))
+            return Answered({"encounter_id": encounter_id, "state": "arrived"}, "encounter", encounter_id)
+
+        return await door.command(request, Permission.BEDS_CLEAN, act)

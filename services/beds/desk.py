@@ -1,0 +1,183 @@
+"""What people decide at the allocation desk: which of the proposed beds, against which rule, and what ward or patient refuses."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, Literal
+from uuid import UUID
+
+from services.beds import domain, inventory, store
+from services.beds.actions import Assigned, Chosen, Pool, begins_at, hold, locked_request, need_of
+from services.beds.plan import Plan, Waiting, make_plan
+from services.beds.rules import (
+    OVERRIDABLE,
+    Evaluation,
+    HardRule,
+    Need,
+    Scored,
+    closing_rule,
+    evaluate,
+    explanation,
+    loads_of,
+    parts_of,
+    rooms_of,
+)
+from shared.contracts.beds import BedRefused
+from shared.db import Database, Transaction, transaction
+from shared.errors import NotFound, Refused
+from shared.messaging import outbox
+
+PROPOSALS_MAX = 5
+PLANNED_MAX = 500
+ARCS_MAX = 200
+"""Beds looked at for each patient of a plan, the best first."""
+
+
+def proposals(pool: Pool, need: Need) -> dict[str, Any]:
+    """Return the five best beds of the whole hospital with the points against each, and why all others are closed (R03, R38)."""
+    judged = pool.mirror.judge_all(need)
+    return {
+        "rules_version": pool.mirror.weights.version,
+        "proposals": [proposal(scored) for scored in judged.possible[:PROPOSALS_MAX]],
+        "closed": [
+            {"rule": rule.value, "beds": count, "wards": list(judged.closed_wards[rule])}
+            for rule, count in sorted(judged.closed.items(), key=lambda group: -group[1])
+        ],
+    }
+
+
+def proposal(scored: Scored) -> dict[str, Any]:
+    """Return one possible bed as the desk shows it."""
+    bed = scored.bed
+    return {
+        "bed_id": bed.bed_id,
+        "code": bed.code,
+        "ward": bed.ward,
+        "room": bed.room,
+        "version": bed.version,
+        "score": scored.points,
+        "parts": [{"rule": rule.value, "points": points} for rule, points in scored.parts],
+    }
+
+
+async def assign_chosen_bed(
+    tx: Transaction, pool: Pool, encounter_id: UUID, *, bed_id: int, version: int, reason: str | None
+) -> Assigned:
+    """Hold the bed a person chose, against a rule only with a reason (BED-2); the bed must be as that person saw it.
+
+    Raises:
+        NotFound: no such bed. Refused: the request does not wait (not_waiting), the bed changed meanwhile (bed_changed), a
+            rule closes it (rule_broken: repeat with a reason; rule_firm: nobody may).
+    """
+    request = await locked_request(tx, encounter_id)
+    if request["state"] != "waiting":
+        raise Refused("This request does not wait for a bed any more.", code="not_waiting", state=request["state"])
+    if request["kind"] != "inpatient":
+        raise Refused("A day bed is booked for its slot by day surgery.", code="day_bed_by_slot")
+    bed_row = await inventory.get_bed(tx, bed_id)
+    if bed_row is None:
+        raise NotFound("There is no such bed.")
+    need = need_of(request, begins_at(tx, request))
+    ward, beds = await store.lock_ward(tx, bed_row["ward"])
+    rooms, loads = rooms_of(beds), loads_of(beds)
+    bed = next(bed for bed in beds if bed.bed_id == bed_id)
+    if bed.version != version:
+        raise Refused(
+            "Somebody changed this bed since you saw it.",
+            code="bed_changed",
+            condition=bed.condition,
+            commitment=bed.commitment,
+        )
+    rule = closing_rule(need, bed, ward, rooms[bed.room])
+    if rule is not None:
+        _require_reason(rule, reason)
+    judged = evaluate(need, beds, {ward.ward: ward}, pool.mirror.weights, rooms=rooms, loads=loads)
+    parts = parts_of(need, bed, ward, rooms[bed.room], loads[ward.ward], pool.mirror.weights)
+    mine = Scored(bed, sum(points for _, points in parts), parts)
+    others = [scored for scored in judged.possible if scored.bed.bed_id != bed_id]
+    kept = explanation(Evaluation((mine, *others[:3]), judged.closed, judged.closed_wards))
+    if rule is not None:
+        kept["overridden"] = rule.value
+    return await hold(tx, pool, request, Chosen(bed, kept, pool.mirror.weights), override_reason=reason)
+
+
+def _require_reason(rule: HardRule, reason: str | None) -> None:
+    if rule not in OVERRIDABLE:
+        raise Refused("This bed cannot be given to this patient.", code="rule_firm", rule=rule.value)
+    if reason is None:
+        raise Refused(
+            "A rule closes this bed; give a reason to use it all the same.", code="rule_broken", rule=rule.value
+        )
+
+
+async def refuse_bed(
+    tx: Transaction, pool: Pool, encounter_id: UUID, *, by: Literal["ward", "patient"], reason: str, keeps_place: bool
+) -> Any:
+    """Ward or patient says no to the held bed; the request waits again, and that ward or bed is not offered again (R36).
+
+    A ward that says nothing for `refusal_minutes` has accepted. A patient who refuses keeps the place only when that is said.
+
+    Raises:
+        Refused: no bed is held (nothing_held), it is a day bed (day_bed_by_slot), the ward is too late (too_late_to_refuse).
+    """
+    request = await locked_request(tx, encounter_id)
+    if request["state"] != "assigned":
+        raise Refused("No bed is held for this stay.", code="nothing_held")
+    if request["kind"] != "inpatient":
+        raise Refused("A day bed is booked for its slot by day surgery.", code="day_bed_by_slot")
+    limit = request["during"].lower + timedelta(minutes=pool.settings.refusal_minutes)
+    if by == "ward" and tx.now > limit:
+        raise Refused("The ward had its time to refuse; ask the bed manager.", code="too_late_to_refuse")
+    await store.release_hold(tx, request, state="waiting")
+    await store.note_refusal(tx, request, ward=request["ward"] if by == "ward" else None, loses_place=not keeps_place)
+    outbox.append(
+        tx,
+        BedRefused(
+            encounter_id=encounter_id,
+            patient_tok=request["patient_tok"],
+            bed_id=request["bed_id"],
+            by=by,
+            reason=reason,
+        ),
+    )
+    return await store.get_queued(tx, encounter_id)
+
+
+async def accept_proposals(
+    tx: Transaction, pool: Pool, items: Sequence[tuple[UUID, int, int]]
+) -> tuple[list[UUID], list[dict[str, Any]]]:
+    """Hold the beds of a plan, each on its own; returns who got one, and for the others what changed meanwhile."""
+    accepted: list[UUID] = []
+    changed: list[dict[str, Any]] = []
+    for encounter_id, bed_id, version in items:
+        tx.correlation_id = encounter_id
+        try:
+            async with tx.conn.transaction():
+                await assign_chosen_bed(tx, pool, encounter_id, bed_id=bed_id, version=version, reason=None)
+        except (Refused, NotFound) as problem:
+            changed.append({"encounter_id": encounter_id, "code": problem.code})
+        else:
+            accepted.append(encounter_id)
+    return accepted, changed
+
+
+async def plan_anew(db: Database, pool: Pool) -> None:
+    """Make the plan from the queue and the pool as they are now, outside the event loop."""
+    async with transaction(db) as tx:
+        rows = await store.list_queue(tx, limit=PLANNED_MAX)
+        now = tx.now
+        waiting = [
+            Waiting(
+                row["encounter_id"],
+                need_of(row, begins_at(tx, row)),
+                domain.cost_of_waiting(row["urgency"], now - row["requested_at"]),
+                int((now - row["requested_at"]).total_seconds() // 60),
+            )
+            for row in rows
+            if row["kind"] == "inpatient"
+        ]
+    if not waiting:
+        pool.plan = Plan()
+        return
+    arcs = [pool.mirror.choose(person.need).possible[:ARCS_MAX] for person in waiting]
+    pool.plan = await asyncio.to_thread(make_plan, waiting, arcs)
