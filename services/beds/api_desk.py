@@ -49,10 +49,17 @@ class AcceptPlan(Body):
     items: Annotated[list[PlanItem], Field(min_length=1, max_length=100)]
 
 
-class SetWeights(Body):
-    """What each soft rule weighs from now on; rules that are not named keep their weight."""
+class Weight(Body):
+    """What one soft rule weighs."""
 
-    weights: Annotated[dict[SoftRule, Annotated[int, Field(ge=0, le=10_000)]], Field(min_length=1)]
+    rule: SoftRule
+    points: Annotated[int, Field(ge=0, le=10_000)]
+
+
+class SetWeights(Body):
+    """What soft rules weigh from now on; rules that are not named keep their weight."""
+
+    weights: Annotated[list[Weight], Field(min_length=1, max_length=len(SoftRule))]
 
 
 class LinkToken(Body):
@@ -205,7 +212,7 @@ def _decision_routes(routes: APIRouter, door: Door, pool: Pool) -> None:
     @routes.post("/rules", status_code=201, summary="Change what soft rules weigh; older decisions keep theirs")
     async def set_rules(request: Request, body: SetWeights) -> Response:
         async def act(tx: Transaction, caller: Caller) -> Answered:
-            weights = {**pool.mirror.weights.points, **body.weights}
+            weights = {**pool.mirror.weights.points, **{weight.rule: weight.points for weight in body.weights}}
             version = await store.insert_weights(tx, {rule.value: points for rule, points in weights.items()})
             return Answered({"version": version}, "rules", version, status=201)
 

@@ -289,7 +289,9 @@ async def test_each_decision_can_be_taken_again_from_what_it_saw_and_with_other_
     stay = await hospital.request_stay(await hospital.register_patient(), specialty="cardiology")
     [decision] = (await hospital.see(f"/beds/encounters/{stay}/decisions"))["decisions"]
     assert decision["taken_again"] == decision["bed_id"]
-    made = await hospital.do("/beds/rules", {"weights": {"other_ward": 0, "ward_load": 500}})
+    made = await hospital.do(
+        "/beds/rules", {"weights": [{"rule": "other_ward", "points": 0}, {"rule": "ward_load", "points": 500}]}
+    )
     await hospital.look()
     assert (await hospital.see("/beds/rules"))["version"] == made["version"]
     later = await hospital.request_stay(await hospital.register_patient(), specialty="cardiology")

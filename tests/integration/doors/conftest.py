@@ -109,6 +109,7 @@ async def _live(hospital: Hospital) -> dict[str, str]:
         "deposit": deposit["entry_id"],
         "gone": gone,
         "bed": str(bed["bed_id"]),
+        "ward": "3A",
         "clean_bed": str((await hospital.sql("beds", "SELECT bed_id FROM bed WHERE condition = 'U' LIMIT 1"))[0][0]),
         "done": done,
         "task": task,

@@ -16,6 +16,7 @@ EVERYBODY = tuple(role for role in Role if role is not Role.IMPORTER)
 UNKNOWN = {
     **dict.fromkeys(("tok", "lying", "charge", "reversed", "deposit", "gone", "task", "wanted", "case", "user"), ""),
     **dict.fromkeys(("bed", "parked"), "999999999"),
+    "ward": "nowhere",
 }
 Json = Any
 
@@ -76,6 +77,8 @@ BED = {
     "specialty": CANARY,
     "isolation": False,
 }
+CHOICE = {"bed_id": 1, "version": 1, "reason": CANARY}
+NO_REQUEST = (409, "no_bed_request")
 CASE = {
     "patient_tok": "{tok}",
     "identifier": IDENTIFIER,
@@ -109,7 +112,26 @@ DOORS = (
     At("admission", "POST", "/encounters/{lying}/discharge", {"disposition": "1"}, NOT_FOUND),
     At("admission", "POST", "/encounters/{gone}/discharge-cancellation", REASON, NOT_FOUND),
     At("beds", "POST", "/beds", {"beds": [BED]}, fact=False),
+    At("beds", "POST", "/beds/{bed}/cleaning-start", {}, NOT_FOUND),
+    At("beds", "POST", "/beds/{bed}/cleaning-suspension", REASON, NOT_FOUND, fact=False),
     At("beds", "POST", "/beds/{bed}/cleaning-done", {}, NOT_FOUND),
+    At("beds", "POST", "/beds/{bed}/block", {**REASON, "until": NOW.isoformat()}, NOT_FOUND, fact=False),
+    At("beds", "POST", "/beds/{bed}/unblock", None, NOT_FOUND, fact=False),
+    At("beds", "POST", "/beds/{bed}/retirement", None, NOT_FOUND, fact=False),
+    At("beds", "POST", "/beds/{bed}/change", {"version": 1, "room": CANARY}, NOT_FOUND, fact=False),
+    At("beds", "POST", "/wards/{ward}/closing", REASON, NOT_FOUND, fact=False),
+    At("beds", "POST", "/wards/{ward}/opening", None, NOT_FOUND, fact=False),
+    At("beds", "POST", "/wards/{ward}/change", {"specialty": CANARY}, NOT_FOUND, fact=False),
+    At("beds", "POST", "/encounters/{lying}/transfer", {**CHOICE, "override": False}, NO_REQUEST, fact=False),
+    At("beds", "POST", "/encounters/{lying}/leave", {"until": NOW.isoformat()}, NO_REQUEST, fact=False),
+    At("beds", "POST", "/encounters/{lying}/leave-end", None, NO_REQUEST, fact=False),
+    At("beds", "POST", "/swaps", {"first_encounter_id": "{lying}", "second_encounter_id": "{wanted}", **REASON}, fact=False),
+    At("beds", "POST", "/requests/{wanted}/assignment", CHOICE, NO_REQUEST, fact=False),
+    At("beds", "POST", "/encounters/{wanted}/refusal", {"by": "ward", "keeps_place": True, **REASON}, NO_REQUEST, fact=False),
+    At("beds", "POST", "/encounters/{wanted}/queue-link", None, NOT_FOUND, fact=False),
+    At("beds", "POST", "/plan/acceptance", {"items": [{"encounter_id": "{wanted}", "bed_id": 1, "version": 1}]}, fact=False),
+    At("beds", "POST", "/rules", {"weights": [{"rule": "other_ward", "points": 100}]}, fact=False),
+    At("beds", "POST", "/queue-look", {"token": "zhugekongming-7731-zhugekongming"}, fact=False, once=False, public=True),
     At("billing", "POST", "/encounters/{lying}/deposits", {"amount_fen": 100, "method": "cash"}, (409, "no_account_yet")),
     At("billing", "POST", "/encounters/{lying}/deposits/{deposit}/refund", {}, (404, "no_account")),
     At("billing", "POST", "/encounters/{lying}/charges", {"item": CANARY, "amount_fen": 100}, (409, "no_account_yet")),
