@@ -72,6 +72,7 @@ async def register_pre_admission(
     expected_stay_days: int,
     equipment: tuple[str, ...] = (),
     bed_class: Any = "any",
+    partner: str | None = None,
 ) -> UUID:
     """Register a stay and ask the hospital-wide pool for a bed, in one commit (R03, R08).
 
@@ -125,6 +126,7 @@ async def register_pre_admission(
             expected_stay_days=expected_stay_days,
             equipment=equipment,
             bed_class=bed_class,
+            partner=partner,
         ),
     )
     return encounter_id

@@ -67,6 +67,7 @@ class RegisterPreAdmission(FactBody):
     expected_stay_days: StayDays = 7
     equipment: Annotated[tuple[Code, ...], Field(max_length=8, description="What the bed must have.")] = ()
     bed_class: BedClass = "any"
+    partner: Annotated[Code | None, Field(description="The consortium partner that sends the patient.")] = None
 
 
 class AdmitPatient(FactBody):
@@ -203,6 +204,7 @@ def _encounter_routes(routes: APIRouter, door: Door) -> None:
                 expected_stay_days=body.expected_stay_days,
                 equipment=body.equipment,
                 bed_class=body.bed_class,
+                partner=body.partner,
             )
             telemetry.name_encounter(encounter_id)
             answer = {"encounter_id": encounter_id, "state": State.PRE_ADMITTED.value}

@@ -10,5 +10,6 @@ layout.py    the hospital as a file                     rules.py    which beds a
 mirror.py    the pool in memory: board, streams, choice  actions.py  requests and stays
 desk.py      what people choose and refuse              moves.py    transfer, swap, leave
 upkeep.py    cleaning, repair, closed wards             plan.py     who would get which bed when all are looked at together (pure)
+forecast.py  how many will leave, honestly (pure)
 planner/     optimisation, also of public instances     links.py    a patient's own place without login
 """

@@ -133,7 +133,7 @@ def _is_hopeless(pool: Pool, tx: Transaction, request: Any) -> bool:
     """Say whether the pool in memory shows no bed for a request that was told so already; it is asked again after the next look."""
     if request["kind"] == "day" or request["waiting_reason"] is None or not pool.mirror.beds:
         return False
-    return not pool.mirror.choose(need_of(request, begins_at(tx, request))).possible
+    return not pool.mirror.choose(need_of(pool, request, begins_at(tx, request))).possible
 
 
 async def hold(
@@ -177,8 +177,11 @@ async def hold(
     return Assigned(bed, held_until)
 
 
-def need_of(request: Any, from_at: datetime) -> Need:
-    """Return what a request needs of a bed it would have from then on."""
+def need_of(pool: Pool, request: Any, from_at: datetime) -> Need:
+    """Return what a request needs of a bed it would have from then on.
+
+    A partner's quota is kept for its patients until the hour of the day it is released for everybody (R36).
+    """
     return Need(
         sex=request["sex"],
         from_at=from_at,
@@ -189,6 +192,8 @@ def need_of(request: Any, from_at: datetime) -> Need:
         bed_class=request["class"],
         equipment=frozenset(request["equipment"]),
         age_years=request["age_years"],
+        partner=request["partner"],
+        quotas_released=from_at.astimezone(pool.settings.zone).hour >= pool.settings.quota_release_hour,
         refused_wards=frozenset(request["refused_wards"]),
         refused_beds=frozenset(request["refused_beds"]),
     )
@@ -200,7 +205,7 @@ async def _choose(tx: Transaction, pool: Pool, request: Any) -> Chosen | NoBed:
     Memory may be half a second old. So a bed counts only when its locked ward still shows it free, and nobody is told that
     there is none before the database says so too.
     """
-    need = need_of(request, begins_at(tx, request))
+    need = need_of(pool, request, begins_at(tx, request))
     if need.kind == "day":
         free = await store.list_day_beds_free_in_slot(tx, request["from_at"], request["until_at"])
         if request["source"] == "import":

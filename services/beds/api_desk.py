@@ -127,7 +127,7 @@ def _queue_routes(routes: APIRouter, door: Door, pool: Pool) -> None:
             row = await store.get_queued(tx, encounter_id)
             if row is None:
                 raise NotFound("The pool has no request of this stay.")
-            need = actions.need_of(row, actions.begins_at(tx, row))
+            need = actions.need_of(pool, row, actions.begins_at(tx, row))
             body = {"request": queued(row, tx.now), **desk.proposals(pool, need)}
             return Answered(body, "bed_proposals", encounter_id, row["patient_tok"])
 

@@ -1,5 +1,6 @@
 """Doors of the board and of the wards: every bed live, a ward's work, cleaning, repair, moves of patients."""
 
+from dataclasses import asdict
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -7,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import Field
 from starlette.responses import StreamingResponse
 
-from services.beds import moves, store, upkeep
+from services.beds import forecast, moves, store, upkeep
 from services.beds.actions import Pool
 from services.beds.api_desk import BedId, Version
 from services.beds.mirror import mark_of
@@ -16,6 +17,8 @@ from shared.contracts.envelope import Code
 from shared.db import Transaction
 from shared.errors import NotFound
 from shared.web import Answered, Body, Caller, Door, FactBody, Moment, RowId
+
+HOURS_AHEAD = (4.0, 8.0, 24.0, 48.0, 72.0)
 
 
 class CleaningStep(FactBody):
@@ -70,7 +73,7 @@ def add_ward_routes(routes: APIRouter, door: Door, pool: Pool) -> None:
     _work_routes(routes, door, pool)
     _cleaning_routes(routes, door)
     _service_routes(routes, door)
-    _move_routes(routes, door)
+    _move_routes(routes, door, pool)
 
 
 def _board_routes(routes: APIRouter, door: Door, pool: Pool) -> None:
@@ -122,6 +125,32 @@ def _work_routes(routes: APIRouter, door: Door, pool: Pool) -> None:
                 "free": sum(view["commitment"] == "free" and view["condition"] == "U" for view in views),
             }
             return Answered(body, "ward_work", ward)
+
+        return await door.query(request, Permission.BEDS_READ, read)
+
+    @routes.get("/forecast", summary="How many are expected to leave each ward, with intervals; without patients")
+    async def get_forecast(request: Request) -> Response:
+        async def read(tx: Transaction, caller: Caller) -> Answered:
+            scope = caller.scope_of(Permission.BEDS_READ)
+            lengths: dict[str, list[float]] = {}
+            for row in await store.list_past_stays(tx, pool.settings.history_days):
+                lengths.setdefault(row["specialty"], []).append(row["hours"])
+            lying = [forecast.Lying(**row) for row in await store.list_lying(tx)]
+            found = forecast.forecast(forecast.Stays(lengths), lying, HOURS_AHEAD)
+            wards = [
+                {
+                    "ward": ward or None,
+                    "leaving": [{"within_hours": hours, **asdict(said)} for hours, said in told.items()],
+                }
+                for ward, told in found.items()
+                if scope.everywhere or ward in scope.wards
+            ]
+            past = sum(map(len, lengths.values()))
+            return Answered(
+                {"as_of": tx.now, "interval": forecast.INTERVAL, "stays": past, "wards": wards},
+                "forecast",
+                audited=False,
+            )
 
         return await door.query(request, Permission.BEDS_READ, read)
 
@@ -227,13 +256,14 @@ def _service_routes(routes: APIRouter, door: Door) -> None:
         return await door.command(request, Permission.BEDS_MANAGE, act)
 
 
-def _move_routes(routes: APIRouter, door: Door) -> None:
+def _move_routes(routes: APIRouter, door: Door, pool: Pool) -> None:
     @routes.post("/encounters/{encounter_id}/transfer", summary="Move a patient to another bed")
     async def transfer(request: Request, encounter_id: UUID, body: TransferPatient) -> Response:
         async def act(tx: Transaction, caller: Caller) -> Answered:
             tx.correlation_id = encounter_id
             bed = await moves.transfer_patient(
                 tx,
+                pool,
                 encounter_id,
                 bed_id=body.bed_id,
                 version=body.version,
@@ -252,6 +282,7 @@ def _move_routes(routes: APIRouter, door: Door) -> None:
             tx.correlation_id = body.first_encounter_id
             first, second = await moves.swap_patients(
                 tx,
+                pool,
                 body.first_encounter_id,
                 body.second_encounter_id,
                 reason=body.reason,

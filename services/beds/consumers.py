@@ -44,6 +44,7 @@ async def on_bed_requested(pool: Pool, tx: Transaction, event: BedRequested, env
         age_years=event.age_years,
         equipment=list(event.equipment),
         stay_days=event.expected_stay_days,
+        partner=event.partner,
         **{"class": event.bed_class},
     )
 
@@ -66,6 +67,7 @@ async def on_day_bed_requested(pool: Pool, tx: Transaction, event: DayBedRequest
         age_years=None,
         equipment=[],
         stay_days=None,
+        partner=None,
         **{"class": "any"},
     )
 

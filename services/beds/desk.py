@@ -77,7 +77,7 @@ async def assign_chosen_bed(
     bed_row = await inventory.get_bed(tx, bed_id)
     if bed_row is None:
         raise NotFound("There is no such bed.")
-    need = need_of(request, begins_at(tx, request))
+    need = need_of(pool, request, begins_at(tx, request))
     ward, beds = await store.lock_ward(tx, bed_row["ward"])
     rooms, loads = rooms_of(beds), loads_of(beds)
     bed = next(bed for bed in beds if bed.bed_id == bed_id)
@@ -169,7 +169,7 @@ async def plan_anew(db: Database, pool: Pool) -> None:
         waiting = [
             Waiting(
                 row["encounter_id"],
-                need_of(row, begins_at(tx, row)),
+                need_of(pool, row, begins_at(tx, row)),
                 domain.cost_of_waiting(row["urgency"], now - row["requested_at"]),
                 int((now - row["requested_at"]).total_seconds() // 60),
             )

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from services.beds import inventory, store
-from services.beds.actions import locked_request, need_of
+from services.beds.actions import Pool, locked_request, need_of
 from services.beds.rules import OVERRIDABLE, Bed, Ward, closing_rule, room_of
 from shared.contracts.beds import BedTransferred, CleaningRequested, LeaveEnded, LeaveStarted
 from shared.db import LostRace, Transaction
@@ -40,7 +40,7 @@ async def _lock_wards(tx: Transaction, *wards: str) -> tuple[dict[str, Ward], di
 
 
 async def transfer_patient(
-    tx: Transaction, encounter_id: UUID, *, bed_id: int, version: int, reason: str, override: bool, may: May
+    tx: Transaction, pool: Pool, encounter_id: UUID, *, bed_id: int, version: int, reason: str, override: bool, may: May
 ) -> Bed:
     """Move a patient to a free bed; the old bed is to be cleaned from the same moment (A02, V17).
 
@@ -64,7 +64,7 @@ async def transfer_patient(
             commitment=bed.commitment,
         )
     neighbours = [other for other in beds.values() if other.room == bed.room and other.bed_id != request["bed_id"]]
-    rule = closing_rule(need_of(request, tx.now), bed, wards[bed.ward], room_of(neighbours))
+    rule = closing_rule(need_of(pool, request, tx.now), bed, wards[bed.ward], room_of(neighbours))
     if rule is not None and not (override and rule in OVERRIDABLE):
         code = "rule_broken" if rule in OVERRIDABLE else "rule_firm"
         raise Refused("A rule closes this bed to this patient.", code=code, rule=rule.value)
@@ -95,7 +95,9 @@ def _announce_move(tx: Transaction, request: Any, bed: Bed, reason: str) -> None
     )
 
 
-async def swap_patients(tx: Transaction, first_id: UUID, second_id: UUID, *, reason: str, may: May) -> tuple[Bed, Bed]:
+async def swap_patients(
+    tx: Transaction, pool: Pool, first_id: UUID, second_id: UUID, *, reason: str, may: May
+) -> tuple[Bed, Bed]:
     """Let two patients change beds: both or none, with the rules asked for both; holds of other beds stay as they are (A17, V16).
 
     Raises:
@@ -118,7 +120,7 @@ async def swap_patients(tx: Transaction, first_id: UUID, second_id: UUID, *, rea
         neighbours = [other for other in others if other.room == bed.room]
         if left.room == bed.room:
             neighbours.append(replace(left, sex=partner["sex"], isolation_patient=partner["isolation"] != "none"))
-        rule = closing_rule(need_of(request, tx.now), _as_if_empty(bed), wards[bed.ward], room_of(neighbours))
+        rule = closing_rule(need_of(pool, request, tx.now), _as_if_empty(bed), wards[bed.ward], room_of(neighbours))
         if rule is not None:
             raise Refused("A rule closes one of the beds.", code="rule_broken", rule=rule.value, bed=bed.code)
     for request in (first, second):

@@ -139,6 +139,8 @@ class Need:
     bed_class: str = "any"
     equipment: frozenset[str] = frozenset()
     age_years: int | None = None
+    partner: str | None = None
+    quotas_released: bool = False
     refused_wards: frozenset[str] = frozenset()
     refused_beds: frozenset[int] = frozenset()
 
@@ -225,7 +227,7 @@ def closing_rule(need: Need, bed: Bed, ward: Ward, room: Room) -> HardRule | Non
         return HardRule.EQUIPMENT
     if ward.ward in need.refused_wards or bed.bed_id in need.refused_beds:
         return HardRule.REFUSED
-    if bed.quota is not None:
+    if bed.quota not in (None, need.partner) and not need.quotas_released:
         return HardRule.QUOTA
     if not ward.open:
         return HardRule.WARD_CLOSED

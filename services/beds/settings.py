@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
@@ -29,7 +30,16 @@ class Settings(ServiceSettings):
     auto_assign: bool = Field(
         default=True, description="Give beds at once when one fits; otherwise all but emergencies wait for the desk."
     )
+    quota_release_hour: int = Field(
+        default=14, ge=0, le=24, description="From this hour on beds kept for partners are open to all; 24: never."
+    )
+    history_days: int = Field(default=180, ge=7, description="How far back stays are looked at to expect discharges.")
     link_days: int = Field(default=14, ge=1, description="How long a patient's link to the own place works.")
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """Return the hospital's time zone."""
+        return ZoneInfo(self.hospital_zone)
 
     @property
     def refusal(self) -> timedelta:

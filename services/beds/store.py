@@ -30,8 +30,8 @@ async def insert_request(tx: Transaction, encounter_id: UUID, patient_tok: UUID,
     """Write a request; False when this stay has one already."""
     done: str = await tx.conn.execute(
         "INSERT INTO bed_request (encounter_id, patient_tok, kind, state, sex, specialty, urgency, isolation, level, from_at,"
-        " until_at, age_years, class, equipment, stay_days, source, requested_at)"
-        " SELECT $1, $2, $3, 'waiting', $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16"
+        " until_at, age_years, class, equipment, stay_days, partner, source, requested_at)"
+        " SELECT $1, $2, $3, 'waiting', $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17"
         " WHERE NOT EXISTS (SELECT FROM bed_request WHERE encounter_id = $1)",
         encounter_id,
         patient_tok,
@@ -47,6 +47,7 @@ async def insert_request(tx: Transaction, encounter_id: UUID, patient_tok: UUID,
         facts["class"],
         facts["equipment"],
         facts["stay_days"],
+        facts["partner"],
         tx.source,
         tx.now,
     )
@@ -510,6 +511,29 @@ async def list_ward_work(tx: Transaction, ward: str) -> list[Any]:
         " FROM bed_request r JOIN bed b USING (bed_id) JOIN bed_claim c ON c.id = r.claim_id"
         " WHERE b.ward = $1 AND r.state IN ('assigned', 'arrived') ORDER BY c.hold_expires NULLS LAST, r.leaving_at NULLS LAST, b.bed_id",
         ward,
+    )
+    return rows
+
+
+async def list_lying(tx: Transaction) -> list[Any]:
+    """Return everybody in a bed with how long already, and when they were expected to leave."""
+    rows: list[Any] = await tx.conn.fetch(
+        "SELECT b.ward, r.specialty, greatest(0, extract(epoch FROM $1::timestamptz - b.since) / 3600)::float8 AS stayed_hours,"
+        " (extract(epoch FROM r.leaving_at - $1::timestamptz) / 3600)::float8 AS expected_in_hours, r.discharge_ordered_at IS NOT NULL AS ordered"
+        " FROM bed b JOIN bed_request r USING (encounter_id) WHERE b.commitment IN ('active', 'leave') AND b.since IS NOT NULL",
+        tx.now,
+    )
+    return rows
+
+
+async def list_past_stays(tx: Transaction, days: int) -> list[Any]:
+    """Return how long the stays of the last days were, in hours, by specialty; a stay in several beds is one."""
+    rows: list[Any] = await tx.conn.fetch(
+        "SELECT r.specialty, (extract(epoch FROM max(upper(c.during)) - min(lower(c.during))) / 3600)::float8 AS hours"
+        " FROM bed_request r JOIN bed_claim c USING (encounter_id) WHERE r.state = 'left' AND r.kind = 'inpatient'"
+        " AND c.state = 'closed' GROUP BY r.encounter_id HAVING max(upper(c.during)) > $1::timestamptz - $2::int * interval '1 day' LIMIT 200000",
+        tx.now,
+        days,
     )
     return rows
 

@@ -58,6 +58,7 @@ class BedRequested(EncounterEvent):
     expected_stay_days: StayDays
     equipment: tuple[Code, ...] = ()
     bed_class: BedClass = "any"
+    partner: Code | None = None
 
 
 class PreAdmissionCancelled(EncounterEvent):

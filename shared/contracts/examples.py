@@ -33,6 +33,7 @@ STORY: Mapping[str, Any] = {
     "expected_stay_days": 6,
     "equipment": ["monitor"],
     "bed_class": "any",
+    "partner": "hexi_health_centre",
     "encounter_class": "inpatient",
     "emergency": False,
     "kind": "inpatient",

@@ -374,3 +374,34 @@ async def test_the_layout_is_changed_through_the_doors_and_never_against_itself(
     await hospital.do("/beds/wards/3A/change", {"ward_name_zh": "普通病房", "age_max": 110})
     assert await hospital.refused("/beds/wards/3A/change", {"age_min": 120}) == "ages_not_in_order"
     assert await hospital.refused("/beds/wards/nowhere/change", {"age_min": 1}) == "not_found"
+
+
+async def test_the_house_is_told_how_many_will_leave(hospital: Hospital):
+    for _ in range(3):
+        stay = await hospital.admit(**WANTED)
+        hospital.clock.at += timedelta(hours=30)  # type: ignore[attr-defined]
+        await hospital.do(f"/admission/encounters/{stay}/discharge")
+    stay = await hospital.admit(**WANTED)
+    await hospital.do(f"/admission/encounters/{stay}/discharge-order")
+    told = await hospital.see("/beds/forecast")
+    assert told["stays"] == 3
+    ward = (await hospital.bed_of(stay))["ward"]
+    found = {row["ward"]: {step["within_hours"]: step for step in row["leaving"]} for row in told["wards"]}
+    assert found[ward][24]["low"] == found[ward][24]["high"] == 1, "the order makes it nearly certain"
+    assert found[None][24]["mean"] == pytest.approx(found[ward][24]["mean"])
+
+
+async def test_a_partners_beds_are_kept_until_the_hour_of_their_release(hospital: Hospital):
+    await hospital.sql("beds", "UPDATE bed SET service = 'suspended', suspended_reason = 'repair' WHERE ward <> '3A'")
+    hospital.clock.at = hospital.clock.at.replace(hour=1)  # type: ignore[attr-defined]
+    await hospital.sql("beds", "UPDATE bed SET quota = 'hexi_health_centre' WHERE ward = '3A'")
+    waiting = await hospital.request_stay(await hospital.register_patient(), **WANTED)
+    assert (await hospital.bed_of(waiting))["state"] == "waiting"
+    sent = await hospital.request_stay(await hospital.register_patient(), **WANTED, partner="hexi_health_centre")
+    assert (await hospital.bed_of(sent))["state"] == "assigned"
+    hospital.clock.at = hospital.clock.at.replace(hour=5, minute=59)  # type: ignore[attr-defined]
+    await hospital.turn_timers()
+    assert (await hospital.bed_of(waiting))["state"] == "waiting", "13:59 in Shanghai"
+    hospital.clock.at = hospital.clock.at.replace(hour=6, minute=0)  # type: ignore[attr-defined]
+    await hospital.turn_timers()
+    assert (await hospital.bed_of(waiting))["state"] == "assigned"

@@ -48,6 +48,7 @@ ALTER TABLE bed_request
     ADD COLUMN class text NOT NULL DEFAULT 'any' CHECK (class IN ('any', 'standard', 'single', 'vip')),
     ADD COLUMN equipment text[] NOT NULL DEFAULT '{}',
     ADD COLUMN stay_days int,
+    ADD COLUMN partner text,
     ADD COLUMN refused_wards text[] NOT NULL DEFAULT '{}',
     ADD COLUMN refused_beds bigint[] NOT NULL DEFAULT '{}',
     ADD COLUMN place_at timestamptz,

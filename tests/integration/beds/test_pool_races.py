@@ -75,6 +75,7 @@ async def want(db: Database, pool: Pool, sex: str) -> tuple[UUID, Assigned | Wai
                     "class": "any",
                     "equipment": [],
                     "stay_days": 3,
+                    "partner": None,
                 }
                 return encounter, await actions.open_request(
                     tx, pool, encounter_id=encounter, patient_tok=patient, **facts
@@ -154,10 +155,11 @@ async def test_v17_patients_who_are_moved_at_once_and_against_each_other_end_in_
                 async with transaction(pool_db) as tx:
                     if number % 2 or target is None:
                         other = stays[(number + 1) % len(stays)]
-                        await moves.swap_patients(tx, encounter, other, reason="test", may=lambda _: None)
+                        await moves.swap_patients(tx, pool, encounter, other, reason="test", may=lambda _: None)
                     else:
                         await moves.transfer_patient(
                             tx,
+                            pool,
                             encounter,
                             bed_id=target["bed_id"],
                             version=target["version"],
