@@ -17,6 +17,7 @@ NAMES = {
     "hop": ("infra.bench.hop", "bench_hop"),
     "relay": ("infra.bench.delivery", "bench_relay"),
     "consumer": ("infra.bench.delivery", "bench_consumer"),
+    "beds": ("infra.bench.beds", "bench_beds"),
 }
 
 

@@ -5,7 +5,21 @@ from typing import Annotated
 
 import typer
 
-from infra.cli import accounts, audit, beds, bench, demo, doctor, documents, journey, parked, replay, stack, topics
+from infra.cli import (
+    accounts,
+    allocate,
+    audit,
+    beds,
+    bench,
+    demo,
+    doctor,
+    documents,
+    journey,
+    parked,
+    replay,
+    stack,
+    topics,
+)
 from infra.cli.answers import Commands, Invocation
 
 app = typer.Typer(
@@ -33,7 +47,21 @@ def main(
     context.obj = Invocation(home)
 
 
-for _module in (accounts, audit, beds, bench, demo, doctor, documents, journey, parked, replay, stack, topics):
+for _module in (
+    accounts,
+    allocate,
+    audit,
+    beds,
+    bench,
+    demo,
+    doctor,
+    documents,
+    journey,
+    parked,
+    replay,
+    stack,
+    topics,
+):
     _module.register(app)
 
 

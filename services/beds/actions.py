@@ -13,6 +13,7 @@ from services.beds.rules import (
     Bed,
     Evaluation,
     Need,
+    Scored,
     Weights,
     evaluate,
     explanation,
@@ -37,7 +38,6 @@ from shared.errors import Refused
 from shared.ids import new_id
 from shared.messaging import outbox
 
-WARDS_TRIED_MAX = 8
 NEAREST_FIRST: tuple[WaitingReason, ...] = (
     "no_room_of_that_sex",
     "no_isolation_room",
@@ -133,7 +133,7 @@ def _is_hopeless(pool: Pool, tx: Transaction, request: Any) -> bool:
     """Say whether the pool in memory shows no bed for a request that was told so already; it is asked again after the next look."""
     if request["kind"] == "day" or request["waiting_reason"] is None or not pool.mirror.beds:
         return False
-    return not pool.mirror.choose(need_of(pool, request, begins_at(tx, request))).possible
+    return not pool.mirror.choose(need_of(pool, request, begins_at(tx, request)))
 
 
 async def hold(
@@ -216,11 +216,9 @@ async def _choose(tx: Transaction, pool: Pool, request: Any) -> Chosen | NoBed:
         return NoBed("not_due_yet")
     seen = pool.mirror.choose(need)
     tried: dict[str, Evaluation] = {}
-    for ward in dict.fromkeys(scored.bed.ward for scored in seen.possible):
+    for ward in dict.fromkeys(scored.bed.ward for scored in seen):
         if (chosen := await _choose_in(tx, pool, need, ward, seen, tried)) is not None:
             return chosen
-        if len(tried) == WARDS_TRIED_MAX:
-            break
     for ward in await store.list_target_wards(tx, need):
         if ward not in tried and (chosen := await _choose_in(tx, pool, need, ward, seen, tried)) is not None:
             return chosen
@@ -228,14 +226,14 @@ async def _choose(tx: Transaction, pool: Pool, request: Any) -> Chosen | NoBed:
 
 
 async def _choose_in(
-    tx: Transaction, pool: Pool, need: Need, ward: str, seen: Evaluation, tried: dict[str, Evaluation]
+    tx: Transaction, pool: Pool, need: Need, ward: str, seen: Sequence[Scored], tried: dict[str, Evaluation]
 ) -> Chosen | None:
     attributes, beds = await store.lock_ward(tx, ward)
     here = evaluate(need, beds, {ward: attributes}, pool.mirror.weights, rooms=rooms_of(beds), loads=loads_of(beds))
     tried[ward] = here
     if not here.possible:
         return None
-    others = tuple(scored for scored in seen.possible if scored.bed.ward not in tried)
+    others = tuple(scored for scored in seen if scored.bed.ward not in tried)
     best = Evaluation((*here.possible[:4], *others[:3]), here.closed, here.closed_wards)
     return Chosen(here.possible[0].bed, explanation(best), pool.mirror.weights)
 

@@ -179,5 +179,5 @@ async def plan_anew(db: Database, pool: Pool) -> None:
     if not waiting:
         pool.plan = Plan()
         return
-    arcs = [pool.mirror.choose(person.need).possible[:ARCS_MAX] for person in waiting]
-    pool.plan = await asyncio.to_thread(make_plan, waiting, arcs)
+    choices = [pool.mirror.choose(person.need, limit=ARCS_MAX) for person in waiting]
+    pool.plan = await asyncio.to_thread(make_plan, waiting, choices, pool.mirror.wards, dict(pool.mirror.rooms))

@@ -19,7 +19,8 @@ from typing import Any
 import asyncpg
 import orjson
 
-from services.beds.rules import Bed, Evaluation, Need, Room, Ward, Weights, evaluate, room_of, weights_of
+from services.beds.planner.freelist import BEST, FreeList
+from services.beds.rules import Bed, Evaluation, Need, Room, Scored, Ward, Weights, evaluate, room_of, weights_of
 from shared.db import RETRYABLE, Connection, Database
 from shared.errors import BadRequest
 
@@ -150,7 +151,7 @@ class PoolMirror:
         self.loads: dict[str, int] = {}
         self._of_room: dict[str, set[int]] = {}
         self._of_ward: dict[str, set[int]] = {}
-        self._free: dict[tuple[str, str], set[int]] = {}
+        self._free = FreeList((), self.weights)
         self._taken: dict[int, float] = {}
         self._batches: deque[Batch] = deque(maxlen=BATCHES_KEPT)
         self._number = 0
@@ -164,10 +165,14 @@ class PoolMirror:
             rows = await conn.fetch(_CHANGED, self.cursor)
             ward_rows = await conn.fetch(_WARDS)
             weights = await conn.fetchrow(_WEIGHTS)
-        self.wards = {row["ward"]: ward_of(row) for row in ward_rows}
+        wards = {row["ward"]: ward_of(row) for row in ward_rows}
+        if wards != self.wards:
+            self.wards = wards
+            self._free.set_wards(wards.values())
         self.ward_views = [_ward_view(row) for row in ward_rows]
-        if weights is not None:
+        if weights is not None and weights["version"] != self.weights.version:
             self.weights = weights_of(weights["version"], weights["weights"])
+            self._free.set_weights(self.weights)
         self._take(rows)
 
     def _take(self, rows: list[asyncpg.Record]) -> None:
@@ -180,7 +185,13 @@ class PoolMirror:
             known = self.beds.get(row["bed_id"])
             if known is not None and known.version >= row["version"]:
                 continue
-            self._place(known, bed_of(row))
+            bed = bed_of(row)
+            if known is not None and known.room != bed.room:
+                self._of_room[known.room].discard(bed.bed_id)
+            self.beds[bed.bed_id] = bed
+            self._of_room.setdefault(bed.room, set()).add(bed.bed_id)
+            self._of_ward.setdefault(bed.ward, set()).add(bed.bed_id)
+            self._free.put(bed)
             self.views[row["bed_id"]] = view_of(row)
             news.append(self.views[row["bed_id"]])
         for room in {view["room"] for view in news}:
@@ -199,26 +210,13 @@ class PoolMirror:
             self._changed.set()
             self._changed = asyncio.Event()
 
-    def _place(self, known: Bed | None, bed: Bed) -> None:
-        if known is not None:
-            self._of_room[known.room].discard(bed.bed_id)
-            self._of_ward[known.ward].discard(bed.bed_id)
-            self._free.get((known.kind, known.level), set()).discard(bed.bed_id)
-        self.beds[bed.bed_id] = bed
-        self._of_room.setdefault(bed.room, set()).add(bed.bed_id)
-        self._of_ward.setdefault(bed.ward, set()).add(bed.bed_id)
-        if bed.service == "active" and bed.condition == "U" and bed.commitment == "free":
-            self._free.setdefault((bed.kind, bed.level), set()).add(bed.bed_id)
-
-    def choose(self, need: Need) -> Evaluation:
-        """Judge the free list for one patient: beds that are free, clean and in service, and not just taken by this process."""
+    def choose(self, need: Need, *, limit: int = BEST) -> tuple[Scored, ...]:
+        """Return the best free beds for one patient, without those this process has just given away."""
         now = time.monotonic()
         for bed_id in [bed_id for bed_id, until in self._taken.items() if until < now]:
             del self._taken[bed_id]
-        free = [
-            self.beds[bed_id] for bed_id in self._free.get((need.kind, need.level), ()) if bed_id not in self._taken
-        ]
-        return evaluate(need, free, self.wards, self.weights, rooms=self.rooms, loads=self.loads)
+        found = self._free.best(need, limit=limit + len(self._taken))
+        return tuple(scored for scored in found if scored.bed.bed_id not in self._taken)[:limit]
 
     def judge_all(self, need: Need) -> Evaluation:
         """Judge every bed of the hospital for one patient, for people who ask why."""

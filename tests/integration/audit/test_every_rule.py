@@ -67,7 +67,7 @@ BROKEN: list[tuple[str, str, str, list[str]]] = [
         "V2",
         "a bed with a patient is marked to clean",
         "exclude each other",
-        [update("beds.bed", "condition = 'H'", "commitment = 'active'")],
+        [update("beds.bed", "condition = 'H', cleaning = 'requested'", "commitment = 'active'")],
     ),
     (
         "V2",
