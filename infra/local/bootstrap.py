@@ -1,4 +1,4 @@
-"""`make setup`: a virtual environment with exactly the locked packages, the command line in it, and the Kafka jars.
+"""`make setup`: a virtual environment with exactly the locked packages, the command line in it, the Kafka jars, the screens.
 
 Standard library only, run by whatever `python3` the machine has; the second time it finds nothing to do.
 The package index is pip's: its configuration (files and PIP_* variables) is translated for uv, so that a hospital's own
@@ -108,6 +108,8 @@ def install(lock: Path) -> None:
     run(uv, "pip", "sync", *options, "--python", PYTHON, lock, REQUIREMENTS / "uv.txt", env=env)
     # uv brings its own build backend, so this needs no network and no unlocked package.
     run(uv, "pip", "install", "--quiet", "--python", PYTHON, "--no-deps", "--offline", "--editable", ROOT, env=env)
+    # The planner's search becomes machine code now, not while somebody waits for a plan.
+    run(PYTHON, "-m", "services.beds.planner.contestant", "warm", "1", "0")
 
 
 def lock_all(options: "list[str]") -> None:
@@ -115,7 +117,7 @@ def lock_all(options: "list[str]") -> None:
     env = uv_environment()
     newer = ["--upgrade", "--exclude-newer", "1 week"] if "--upgrade" in options else []
     form = ["--universal", "--python-version", "3.11", "--generate-hashes", "--no-header", "--quiet"]
-    for name, constraint in (("uv", None), ("run", None), ("test", "run")):
+    for name, constraint in (("uv", None), ("run", None), ("test", "run"), ("web", None)):
         bounds = ["--constraint", "requirements/" + constraint + ".txt"] if constraint else []
         source, target = "requirements/" + name + ".in", "requirements/" + name + ".txt"
         run(VENV / "bin" / "uv", "pip", "compile", source, "--output-file", target, *form, *bounds, *newer, env=env)
@@ -145,6 +147,7 @@ def main() -> None:
             partial.write(wanted)
         os.replace(partial.name, STAMP)
     run(PYTHON, "-m", "infra.local.jars", "fetch")
+    run(PYTHON, "-m", "infra.local.web")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,14 @@
+// Writes src/api/generated/*.d.ts from the interface documents of the services (`wardstream openapi`), so that the screens
+// and the doors cannot drift apart unseen.
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import openapiTS, { astToString } from 'openapi-typescript'
+
+const folder = new URL('../src/api/generated/', import.meta.url)
+const wardstream = new URL('../../.venv/bin/wardstream', import.meta.url).pathname
+mkdirSync(folder, { recursive: true })
+for (const service of ['access', 'admission', 'beds']) {
+  const document = execFileSync(wardstream, ['openapi', service, '--json'], { encoding: 'utf8', maxBuffer: 2 ** 26 })
+  const head = `// Written by \`npm run client\` from the OpenAPI document of ${service}; not edited by hand.\n\n`
+  writeFileSync(new URL(`${service}.d.ts`, folder), head + astToString(await openapiTS(JSON.parse(document))))
+}
