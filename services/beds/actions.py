@@ -222,6 +222,9 @@ async def _choose(tx: Transaction, pool: Pool, request: Any) -> Chosen | NoBed:
     for ward in await store.list_target_wards(tx, need):
         if ward not in tried and (chosen := await _choose_in(tx, pool, need, ward, seen, tried)) is not None:
             return chosen
+    judged = pool.mirror.judge_all(need)
+    if judged.closed and not judged.possible:
+        return NoBed(judged.waiting_reason)
     return NoBed(_why_not(tried.values()))
 
 

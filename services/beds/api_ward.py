@@ -84,13 +84,12 @@ def _board_routes(routes: APIRouter, door: Door, pool: Pool) -> None:
             mirror = pool.mirror
             beds = [view for view in mirror.views.values() if scope.everywhere or view["ward"] in scope.wards]
             wards = [ward for ward in mirror.ward_views if scope.everywhere or ward["ward"] in scope.wards]
-            waiting = await store.count_waiting(tx)
             body = {
                 "cursor": mirror.mark(),
                 "as_of": mirror.as_of,
                 "wards": wards,
                 "beds": sorted(beds, key=lambda view: view["bed_id"]),
-                "waiting": [dict(row) for row in waiting],
+                "waiting": mirror.waiting,
             }
             return Answered(body, "board", audited=False)
 

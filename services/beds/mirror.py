@@ -40,6 +40,10 @@ _WARDS = """
 SELECT ward, name_zh, name_en, campus, building, floor, specialty, auxiliary, exclusive, age_min, age_max, open, closed_reason
 FROM ward ORDER BY building, floor, ward
 """
+_WAITING = """
+SELECT kind, specialty, urgency, count(*) AS count, min(requested_at) AS since FROM bed_request WHERE state = 'waiting'
+GROUP BY kind, specialty, urgency ORDER BY kind, specialty, urgency
+"""
 _WEIGHTS = "SELECT version, weights FROM rule_set ORDER BY version DESC LIMIT 1"
 
 
@@ -146,6 +150,8 @@ class PoolMirror:
         self.views: dict[int, dict[str, Any]] = {}
         self.wards: dict[str, Ward] = {}
         self.ward_views: list[dict[str, Any]] = []
+        self.waiting: list[dict[str, Any]] = []
+        self._wards_number = 0
         self.weights = Weights()
         self.rooms: dict[str, Room] = {}
         self.loads: dict[str, int] = {}
@@ -164,12 +170,16 @@ class PoolMirror:
         async with self._looking:
             rows = await conn.fetch(_CHANGED, self.cursor)
             ward_rows = await conn.fetch(_WARDS)
+            waiting = [dict(row) for row in await conn.fetch(_WAITING)]
             weights = await conn.fetchrow(_WEIGHTS)
         wards = {row["ward"]: ward_of(row) for row in ward_rows}
         if wards != self.wards:
             self.wards = wards
             self._free.set_wards(wards.values())
-        self.ward_views = [_ward_view(row) for row in ward_rows]
+        ward_views = [_ward_view(row) for row in ward_rows]
+        if (ward_views, waiting) != (self.ward_views, self.waiting):
+            self.ward_views, self.waiting = ward_views, waiting
+            self._wards_number += 1
         if weights is not None and weights["version"] != self.weights.version:
             self.weights = weights_of(weights["version"], weights["weights"])
             self._free.set_weights(self.weights)
@@ -239,7 +249,9 @@ class PoolMirror:
         return f"{self.cursor}.{self._number}.{self._process}"
 
     async def stream(self, after: str, wards: frozenset[str] | None, stopping: asyncio.Event) -> AsyncIterator[bytes]:
-        """Tell every change after the mark `after` in the wards given (None: all), a tick when there is none; ends after ten minutes.
+        """Tell every change after the mark `after` in the wards given (None: all), wards and queue when they change, and ticks.
+
+        It ends after ten minutes, and when the service stops.
 
         A page that comes from another process of this service, or from this one before it was started anew, is told from the
         horizon of its mark on: some changes twice, which have the same version, and none too few. A page whose mark is older
@@ -254,6 +266,7 @@ class PoolMirror:
         if told is None:
             yield b"event: reset\ndata: {}\n\n"
             return
+        told_of_wards = -1
         while loop.time() < end and not stopping.is_set():
             changed = self._changed
             for batch in [batch for batch in self._batches if batch.number > told]:
@@ -262,6 +275,10 @@ class PoolMirror:
                     yield batch.told
                 elif views := [view for view in batch.views if view["ward"] in wards]:
                     yield _told(batch.mark, batch.as_of, views)
+            if self._wards_number != told_of_wards:
+                told_of_wards = self._wards_number
+                shown = [ward for ward in self.ward_views if wards is None or ward["ward"] in wards]
+                yield b"event: wards\ndata: " + orjson.dumps({"wards": shown, "waiting": self.waiting}) + b"\n\n"
             tick = orjson.dumps({"cursor": self.mark(), "as_of": self.as_of.isoformat()})
             yield b"event: tick\ndata: " + tick + b"\n\n"
             with contextlib.suppress(TimeoutError):

@@ -86,6 +86,17 @@ OVERRIDABLE = frozenset(
     }
 )
 """What a bed manager may override with a reason; a taken, dirty, broken or infectious bed nobody may."""
+_NEAREST = (
+    HardRule.SEX_OF_ROOM,
+    HardRule.ISOLATION,
+    HardRule.COMMITMENT,
+    HardRule.CONDITION,
+    HardRule.SERVICE,
+    HardRule.WARD_CLOSED,
+    HardRule.QUOTA,
+    HardRule.REFUSED,
+)
+"""Rules that close a bed which would do otherwise, the one that is nearest to a bed first."""
 _ORDER = {rule: number for number, rule in enumerate(HardRule)}
 
 
@@ -186,14 +197,11 @@ class Evaluation:
 
     @property
     def waiting_reason(self) -> WaitingReason:
-        """Return why the patient must wait: the last rule in the way, because that one came nearest to a bed."""
-        if not self.closed:
-            return "no_bed_of_that_kind"
-        if any(self.closed.get(rule) for rule in (HardRule.COMMITMENT, HardRule.CONDITION, HardRule.SERVICE)) and not (
-            self.closed.get(HardRule.SEX_OF_ROOM) or self.closed.get(HardRule.ISOLATION)
-        ):
-            return "no_free_bed"
-        return _WAITING[max(self.closed, key=_ORDER.__getitem__)]
+        """Return why the patient must wait: what keeps the beds that would do, else what no bed does."""
+        for rule in _NEAREST:
+            if self.closed.get(rule):
+                return _WAITING[rule]
+        return _WAITING[max(self.closed, key=_ORDER.__getitem__)] if self.closed else "no_bed_of_that_kind"
 
 
 def room_of(beds: Iterable[Bed]) -> Room:

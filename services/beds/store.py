@@ -102,15 +102,6 @@ async def list_queue(tx: Transaction, *, limit: int) -> list[Any]:
     return rows
 
 
-async def count_waiting(tx: Transaction) -> list[Any]:
-    """Return how many wait, by kind and specialty."""
-    rows: list[Any] = await tx.conn.fetch(
-        "SELECT kind, specialty, urgency, count(*) AS count, min(requested_at) AS since FROM bed_request WHERE state = 'waiting'"
-        " GROUP BY kind, specialty, urgency ORDER BY kind, specialty, urgency"
-    )
-    return rows
-
-
 async def get_queued(tx: Transaction, encounter_id: UUID) -> Any:
     """Return one request with its place, or nothing."""
     return await tx.conn.fetchrow(

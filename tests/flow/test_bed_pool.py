@@ -347,7 +347,10 @@ async def test_the_board_tells_every_change_from_a_cursor_on(hospital: Hospital)
     of_another_ward = hospital.pool.mirror.stream(
         board["cursor"], frozenset({"DAY"}), hospital.runtimes["beds"].db.stopping
     )
-    assert b"event: tick" in await anext(of_another_ward), "a nurse hears of the own wards only"
+    wards = await anext(of_another_ward)
+    assert b'"ward":"DAY"' in wards
+    assert b'"ward":"3A"' not in wards, "a nurse hears of the own wards only"
+    assert b"event: tick" in await anext(of_another_ward)
     from_another_time = hospital.pool.mirror.stream(
         "999999999999.1.00000000", None, hospital.runtimes["beds"].db.stopping
     )

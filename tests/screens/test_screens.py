@@ -122,6 +122,21 @@ def test_old_data_says_that_it_is_old_and_the_board_goes_on_by_itself(open_as: O
     expect(page.locator(".age")).to_have_text(re.compile("刚刚更新|[123] 秒前"), timeout=40_000)
 
 
+def test_the_board_goes_on_behind_its_last_change_when_the_service_was_restarted(open_as: Open, house: House) -> None:
+    page = settled(open_as("bed_manager", "/wards/9C"))
+    boards = []
+    page.on("request", lambda request: boards.append(request.url) if request.url.endswith("/api/beds/board") else None)
+    house.restart("beds")
+    beds = house.ask("bed_manager", "GET", "/beds/beds?ward=9C&state=free")["beds"]
+    bed = next(bed for bed in beds if bed["condition"] == "U" and bed["service"] == "active")
+    tile = page.locator(f'[data-bed="{bed["code"]}"]')
+    house.ask("bed_manager", "POST", f"/beds/beds/{bed['bed_id']}/block", {"reason": "repair"})
+    expect(tile).to_have_attribute("data-state", "blocked", timeout=30_000)
+    house.ask("bed_manager", "POST", f"/beds/beds/{bed['bed_id']}/unblock")
+    expect(tile).to_have_attribute("data-state", "free", timeout=10_000)
+    assert not boards, "nothing is loaded twice"
+
+
 def test_the_desk_gives_the_first_in_the_queue_the_proposed_bed(open_as: Open) -> None:
     page = settled(open_as("bed_manager", "/desk"))
     before = page.locator(".queue-row").count()

@@ -55,7 +55,7 @@ export interface Ward {
 }
 
 export interface Board {
-  cursor: number
+  cursor: string
   as_of: string
   wards: Ward[]
   beds: Bed[]
@@ -64,7 +64,7 @@ export interface Board {
 }
 
 export interface BedsChanged {
-  cursor: number
+  cursor: string
   as_of: string
   beds: Bed[]
 }

@@ -27,7 +27,7 @@ export const useBoard = defineStore('board', () => {
   const asOf = ref<string | null>(null)
   const problem = shallowRef<Problem | null>(null)
   const changedAt = shallowRef<Map<number, number>>(new Map())
-  let cursor: number | null = null
+  let cursor: string | null = null
   let running: AbortController | null = null
   let watchers = 0
 
@@ -50,8 +50,10 @@ export const useBoard = defineStore('board', () => {
   const wardsByCode = computed(() => new Map(wards.value.map((ward) => [ward.ward, ward])))
 
   function heard(at: string | null): void {
+    // The door may answer while its database does not: only a newer picture counts as a word.
+    if (at === asOf.value) return
     heardAt.value = Date.now()
-    if (at !== null) asOf.value = at
+    asOf.value = at
   }
 
   function takeBoard(board: Board): void {
@@ -74,7 +76,7 @@ export const useBoard = defineStore('board', () => {
     }
     beds.value = next
     changedAt.value = flashes
-    cursor = Math.max(cursor ?? 0, changed.cursor)
+    cursor = changed.cursor
     heard(changed.as_of)
   }
 
@@ -88,7 +90,7 @@ export const useBoard = defineStore('board', () => {
     signal.addEventListener('abort', stop, { once: true })
     let timer = setTimeout(stop, SILENCE_MS_MAX)
     try {
-      const path = `/api/beds/board/stream?after=${cursor ?? 0}`
+      const path = `/api/beds/board/stream?after=${encodeURIComponent(cursor ?? '')}`
       const response = await send(path, { headers: { Accept: 'text/event-stream' }, signal: silence.signal }, null)
       if (!response.ok || response.body === null) throw await problemOf(response)
       problem.value = null
@@ -104,10 +106,15 @@ export const useBoard = defineStore('board', () => {
             silence.abort()
             return 'reset'
           }
+          if (event === 'wards') {
+            const told = JSON.parse(data) as Pick<Board, 'wards' | 'waiting'>
+            wards.value = told.wards
+            waiting.value = told.waiting
+          }
           if (event === 'beds') takeBeds(JSON.parse(data) as BedsChanged)
           if (event === 'tick') {
-            const tick = JSON.parse(data) as { cursor: number; as_of: string }
-            cursor = Math.max(cursor ?? 0, tick.cursor)
+            const tick = JSON.parse(data) as { cursor: string; as_of: string }
+            cursor = tick.cursor
             heard(tick.as_of)
           }
         }
@@ -132,7 +139,7 @@ export const useBoard = defineStore('board', () => {
         if (signal.aborted) return
         problem.value = asProblem(error)
         // A door that has no stream (or a proxy that breaks it) still has pictures: take one at every turn.
-        if (problem.value.status === 404 || problem.value.status === 405) needsPicture = true
+        if (problem.value.status === 400 || problem.value.status === 404 || problem.value.status === 405) needsPicture = true
         if (problem.value.status === 401 || problem.value.status === 403) return
       }
       await pause(RETRY_MS[Math.min(failures, RETRY_MS.length - 1)] ?? 8_000)
