@@ -118,7 +118,7 @@ def _commits() -> list[list[str]]:
             f" WHERE id = {CLAIM};",
             f"INSERT INTO beds.bed_claim (id, bed_id, during, state) SELECT {CLEANING}, {bed}, tstzrange(upper(during), NULL), 'cleaning'"
             f" FROM beds.bed_claim WHERE id = {CLAIM};",
-            "UPDATE beds.bed SET commitment = 'free', condition = 'H', encounter_id = NULL, patient_sex = NULL"
+            "UPDATE beds.bed SET commitment = 'free', condition = 'H', cleaning = 'requested', encounter_id = NULL, patient_sex = NULL"
             f" WHERE bed_id = {bed};",
             f"UPDATE beds.bed_request SET state = 'left' WHERE encounter_id = {ENCOUNTER};",
             _announce("beds", f"{bed}::text", next_bed_version, "BedVacated"),
@@ -126,7 +126,7 @@ def _commits() -> list[list[str]]:
         ],
         [
             f"UPDATE beds.bed_claim SET during = tstzrange(lower(during), clock_timestamp()) WHERE id = {CLEANING};",
-            f"UPDATE beds.bed SET condition = 'U', busy_until = now() WHERE bed_id = {bed};",
+            f"UPDATE beds.bed SET condition = 'U', cleaning = NULL, busy_until = now() WHERE bed_id = {bed};",
             _announce("beds", f"{bed}::text", next_bed_version, "BedCleaned"),
             _announce("beds", f"{bed}::text", next_bed_version, "BedFreed"),
         ],

@@ -166,8 +166,8 @@ class PoolMirror:
         self._looking = asyncio.Lock()
 
     async def look(self, conn: Connection) -> None:
-        """Take in what changed since the last look."""
-        async with self._looking:
+        """Take in what changed since the last look, all of it from one moment."""
+        async with self._looking, conn.transaction(isolation="repeatable_read", readonly=True):
             rows = await conn.fetch(_CHANGED, self.cursor)
             ward_rows = await conn.fetch(_WARDS)
             waiting = [dict(row) for row in await conn.fetch(_WAITING)]
