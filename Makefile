@@ -12,7 +12,7 @@ help: ## Show what can be made
 	@echo "Variables: PYTHON=python3.12 (for setup), DETACH=1 (for run), UPGRADE=1 (for lock), ALL=1 (for clean), ARGS=… (for tests and demo)"
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: ## Create .venv with the locked packages and fetch the Kafka jars (quick when nothing changed)
+setup: ## Create .venv with the locked packages, fetch the Kafka jars, build the screens (quick when nothing changed)
 	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON); install Python 3.11 or newer (Debian: apt-get install python3 python3-venv)." >&2; exit 3; }
 	@$(PYTHON) infra/local/bootstrap.py
 

@@ -354,7 +354,7 @@ def explanation(evaluation: Evaluation) -> dict[str, Any]:
 def decide_again(kept: Mapping[str, Any], then: Weights, now: Weights) -> int | None:
     """Return the bed that the kept decision takes under other weights: each part is scaled by what its rule weighs now.
 
-    With the weights of its own time this is the bed that was chosen, for every decision ever kept.
+    With the weights of its own time this is the bed that was chosen, for every decision the pool took by itself.
     """
     best: tuple[float, int] | None = None
     for number, choice in enumerate(kept["choices"]):
