@@ -151,7 +151,10 @@ def test_whoever_stops_the_command_leaves_no_search_behind(number, tmp_path):
     path = tmp_path / "hospital.txt"
     path.write_text(an_instance(seed=4, rooms=40, patients=800, nights=20))
     command = [sys.executable, "-m", "infra.cli.main", "allocate", "--instance", str(path), "--time-limit", "300"]
+    # Who runs the tests in the background ignores Ctrl-C, and a child would inherit that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    signal.signal(signal.SIGINT, before)
     try:
         end = time.monotonic() + 60
         while not (searches := psutil.Process(process.pid).children()) and time.monotonic() < end:
