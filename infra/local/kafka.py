@@ -104,10 +104,11 @@ class KafkaServer:
         partial = self.directory / "data.partial"
         shutil.rmtree(partial, ignore_errors=True)
         self._write_properties(partial)
+        # Joined with "=", because one identifier in 64 begins with a dash and would be taken for an option.
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         try:
             run_as(
-                self._java("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._properties)),
+                self._java("kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(self._properties)),
                 owner=None,
                 cwd=self.directory,
             )
