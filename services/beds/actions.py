@@ -6,12 +6,15 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from services.beds import domain, inventory, layout, store
+from services.beds import domain, inventory, layout, milestones, moves_store, shares, store
+from services.beds.announced import cancel_move
 from services.beds.mirror import PoolMirror
 from services.beds.plan import Plan
 from services.beds.rules import (
+    OVERRIDABLE,
     Bed,
     Evaluation,
+    HardRule,
     Need,
     Scored,
     Weights,
@@ -57,6 +60,11 @@ class Pool:
     settings: Settings
     mirror: PoolMirror = field(default_factory=PoolMirror)
     plan: Plan = field(default_factory=Plan)
+    steps: milestones.Steps = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Read the steps on the way home, so that a wrong file stops the start and not a patient."""
+        self.steps = milestones.load(self.settings.milestones_file, self.settings.delay_reasons_file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +113,7 @@ async def open_request(
         "recalled": False,
         "refused_wards": (),
         "refused_beds": (),
+        "travel_minutes": None,
         **facts,
     }
     return await assign_bed(tx, pool, request)
@@ -112,7 +121,7 @@ async def open_request(
 
 async def assign_bed(tx: Transaction, pool: Pool, request: Any) -> Assigned | Waitlisted:
     """Hold the best bed for a locked request, or tell why it waits; its ward is locked, so nobody can take the bed (V1)."""
-    chosen = NoBed("for_the_desk") if _is_left_to_the_desk(pool, request) else await _choose(tx, pool, request)
+    chosen = NoBed("for_the_desk") if _is_left_to_the_desk(pool, request) else await choose_bed(tx, pool, request)
     encounter_id, patient_tok = request["encounter_id"], request["patient_tok"]
     if isinstance(chosen, NoBed):
         if request["waiting_reason"] != chosen.reason:
@@ -155,7 +164,9 @@ async def hold(
         sex=request["sex"],
         from_at=begins_at(tx, request),
         until_at=request["until_at"],
-        hold=pool.settings.hold,
+        hold=domain.hold_for(
+            pool.settings.hold, request["travel_minutes"] if request["until_at"] is None else None, pool.settings.travel_grace_max
+        ),
         takes_bed_now=request["until_at"] is None or request["source"] == "import",
         isolated=request["isolation"] != "none",
         rules_version=chosen.weights.version,
@@ -175,6 +186,37 @@ async def hold(
         ),
     )
     return Assigned(bed, held_until)
+
+
+def require_as_seen(bed: Bed, version: int) -> None:
+    """Refuse a choice that was made of a bed which is another one by now.
+
+    Raises:
+        Refused: bed_changed.
+    """
+    if bed.version != version:
+        raise Refused(
+            "Somebody changed this bed since you saw it.",
+            code="bed_changed",
+            condition=bed.condition,
+            commitment=bed.commitment,
+        )
+
+
+def require_open(rule: HardRule | None, *, overridden: bool) -> None:
+    """Refuse a bed that a rule closes, unless a person overrides a rule that may be overridden (BED-2).
+
+    Raises:
+        Refused: rule_firm: nobody may; rule_broken: repeat with a reason.
+    """
+    if rule is None:
+        return
+    if rule not in OVERRIDABLE:
+        raise Refused("This bed cannot be given to this patient.", code="rule_firm", rule=rule.value)
+    if not overridden:
+        raise Refused(
+            "A rule closes this bed; give a reason to use it all the same.", code="rule_broken", rule=rule.value
+        )
 
 
 def need_of(pool: Pool, request: Any, from_at: datetime) -> Need:
@@ -199,7 +241,7 @@ def need_of(pool: Pool, request: Any, from_at: datetime) -> Need:
     )
 
 
-async def _choose(tx: Transaction, pool: Pool, request: Any) -> Chosen | NoBed:
+async def choose_bed(tx: Transaction, pool: Pool, request: Any) -> Chosen | NoBed:
     """Choose a bed: the ward by the free list in memory, then the bed under that ward's lock (R03, V1).
 
     Memory may be half a second old. So a bed counts only when its locked ward still shows it free, and nobody is told that
@@ -308,30 +350,21 @@ async def _displace(tx: Transaction, pool: Pool, bed_id: int, from_at: datetime,
         tx.correlation_id = keep
 
 
-async def locked_request(tx: Transaction, encounter_id: UUID) -> Any:
-    """Lock and return the request of a stay with its bed and claim.
-
-    Raises:
-        Refused: the pool has none.
-    """
-    request = await store.lock_request(tx, encounter_id)
-    if request is None:
-        raise Refused("The pool has no request of this stay.", code="no_bed_request")
-    return request
-
-
 async def occupy_bed(tx: Transaction, encounter_id: UUID, at: datetime) -> None:
     """Turn the hold of a stay into its occupancy since `at` (A01); a repeated admission changes nothing.
 
     Raises:
         Refused: nothing is held for this stay any more; the event is parked for a person (2-domain 3, late or malformed).
     """
-    request = await locked_request(tx, encounter_id)
+    request = await store.locked_request(tx, encounter_id)
     if request["state"] == "arrived":
         return
     if request["state"] != "assigned":
         raise Refused("No bed is held for this stay any more.", code="nothing_held")
-    await store.mark_occupied(tx, request, at)
+    if request["share_id"] is None:
+        await store.mark_occupied(tx, request, at)
+    else:
+        await moves_store.mark_guest_arrived(tx, encounter_id, store.expected_to_leave(request, at))
     _announce_occupied(tx, request, at)
 
 
@@ -344,13 +377,14 @@ def _announce_occupied(tx: Transaction, request: Any, at: datetime) -> None:
             bed_id=request["bed_id"],
             ward=request["ward"],
             occupied_at=at,
+            shared=request["share_id"] is not None,
         ),
     )
 
 
 async def occupy_day_bed(tx: Transaction, pool: Pool, encounter_id: UUID, at: datetime) -> None:
     """The day patient is here: into the booked bed, or into another one when that is not ready (R23)."""
-    request = await locked_request(tx, encounter_id)
+    request = await store.locked_request(tx, encounter_id)
     if request["state"] == "arrived":
         return
     if request["state"] != "assigned":
@@ -362,7 +396,7 @@ async def occupy_day_bed(tx: Transaction, pool: Pool, encounter_id: UUID, at: da
             case Waitlisted():
                 raise Refused("No day bed is ready for this patient.", code="no_day_bed_ready")
             case Assigned():
-                request = await locked_request(tx, encounter_id)
+                request = await store.locked_request(tx, encounter_id)
     await store.mark_occupied(tx, request, at)
     _announce_occupied(tx, request, at)
 
@@ -370,17 +404,26 @@ async def occupy_day_bed(tx: Transaction, pool: Pool, encounter_id: UUID, at: da
 async def vacate_bed(tx: Transaction, encounter_id: UUID, at: datetime) -> None:
     """The patient physically left at `at`: the bed is free of the patient and must be cleaned (V4); repeated, it changes nothing.
 
-    The time is admission's, however late the pool hears of it.
+    The time is admission's, however late the pool hears of it. Who is in the house without a bed leaves the queue.
 
     Raises:
         Refused: this stay lies in no bed.
     """
-    request = await locked_request(tx, encounter_id)
+    request = await store.locked_request(tx, encounter_id)
     if request["state"] == "left":
+        return
+    if request["recalled"] and request["state"] in ("waiting", "assigned"):
+        await _leave_without_bed(tx, request, at)
         return
     if request["state"] != "arrived":
         raise Refused("This stay lies in no bed.", code="not_in_a_bed")
-    await store.close_stay(tx, request, at, cleaning_id=new_id())
+    await _end_what_hangs_on(tx, request, at)
+    shared = request["share_id"] is not None
+    if shared:
+        await shares.end_as_guest(tx, request, at, "left")
+        await moves_store.mark_guest_left(tx, encounter_id)
+    else:
+        await store.close_stay(tx, request, at, cleaning_id=new_id())
     outbox.append(
         tx,
         BedVacated(
@@ -389,11 +432,45 @@ async def vacate_bed(tx: Transaction, encounter_id: UUID, at: datetime) -> None:
             patient_tok=request["patient_tok"],
             ward=request["ward"],
             vacated_at=at,
+            shared=shared,
         ),
     )
+    if not shared:
+        outbox.append(tx, cleaning_requested(request))
+
+
+async def _leave_without_bed(tx: Transaction, request: Any, at: datetime) -> None:
+    """A patient who waited in the house goes home: the place in the queue or the held bed is somebody else's."""
+    last = await inventory.get_bed(tx, request["last_bed_id"])
+    await store.release_hold(tx, request, state="left")
     outbox.append(
-        tx, CleaningRequested(bed_id=request["bed_id"], ward=request["ward"], terminal=request["isolation"] != "none")
+        tx,
+        BedVacated(
+            bed_id=last["bed_id"],
+            encounter_id=request["encounter_id"],
+            patient_tok=request["patient_tok"],
+            ward=last["ward"],
+            vacated_at=at,
+            shared=True,
+        ),
     )
+
+
+def cleaning_requested(request: Any) -> CleaningRequested:
+    """Return the fact that the bed a patient leaves must be cleaned, after an infectious one disinfected (R44)."""
+    return CleaningRequested(
+        bed_id=request["bed_id"], ward=request["ward"], terminal=request["isolation"] != "none"
+    )
+
+
+async def _end_what_hangs_on(tx: Transaction, request: Any, at: datetime) -> None:
+    """The patient leaves the house: nobody moves any more, is away, or stays at the bed."""
+    if request["move_id"] is not None:
+        await cancel_move(tx, request, reason="left")
+    if request["leave_id"] is not None:
+        await moves_store.mark_leave_ended(tx, request["leave_id"], at)
+    if request["guests"]:
+        await shares.leave_guests_behind(tx, request, at)
 
 
 async def cancel_request(tx: Transaction, encounter_id: UUID, at: datetime) -> None:
@@ -404,6 +481,8 @@ async def cancel_request(tx: Transaction, encounter_id: UUID, at: datetime) -> N
     if request["state"] == "arrived":
         await vacate_bed(tx, encounter_id, at)
         return
+    if request["share_id"] is not None:
+        await shares.end_as_guest(tx, request, at, "cancelled")
     await store.release_hold(tx, request, state="cancelled")
     outbox.append(
         tx,
@@ -413,7 +492,7 @@ async def cancel_request(tx: Transaction, encounter_id: UUID, at: datetime) -> N
 
 async def take_back(tx: Transaction, pool: Pool, encounter_id: UUID, at: datetime) -> None:
     """A discharge was taken back (A13): the old bed when nobody has it, else a new place in the queue, first of all."""
-    request = await locked_request(tx, encounter_id)
+    request = await store.locked_request(tx, encounter_id)
     if request["state"] != "left":
         return
     if await store.reoccupy(tx, request, at, claim_id=new_id()):
@@ -432,7 +511,7 @@ async def take_back(tx: Transaction, pool: Pool, encounter_id: UUID, at: datetim
 
 async def keep_day_bed(tx: Transaction, pool: Pool, encounter_id: UUID) -> None:
     """A day case became a stay: the day bed is kept until the patient is moved (DAY-6)."""
-    request = await locked_request(tx, encounter_id)
+    request = await store.locked_request(tx, encounter_id)
     if request["state"] != "arrived":
         raise Refused("This case lies in no bed.", code="not_in_a_bed")
     await _displace(tx, pool, request["bed_id"], tx.now, None)

@@ -7,12 +7,11 @@ from typing import Any, Literal
 from uuid import UUID
 
 from services.beds import domain, inventory, store
-from services.beds.actions import Assigned, Chosen, Pool, begins_at, hold, locked_request, need_of
+from services.beds.actions import Assigned, Chosen, Pool, begins_at, hold, need_of, require_as_seen, require_open
+from services.beds.domain import May
 from services.beds.plan import Plan, Waiting, make_plan
 from services.beds.rules import (
-    OVERRIDABLE,
     Evaluation,
-    HardRule,
     Need,
     Scored,
     closing_rule,
@@ -22,7 +21,7 @@ from services.beds.rules import (
     parts_of,
     rooms_of,
 )
-from shared.contracts.beds import BedRefused
+from shared.contracts.beds import AssignmentAccepted, AssignmentEscalated, BedRefused
 from shared.db import Database, Transaction, transaction
 from shared.errors import NotFound, Refused
 from shared.messaging import outbox
@@ -61,15 +60,24 @@ def proposal(scored: Scored) -> dict[str, Any]:
 
 
 async def assign_chosen_bed(
-    tx: Transaction, pool: Pool, encounter_id: UUID, *, bed_id: int, version: int, reason: str | None
+    tx: Transaction,
+    pool: Pool,
+    encounter_id: UUID,
+    *,
+    bed_id: int,
+    version: int,
+    reason: str | None,
+    travel_minutes: int | None = None,
 ) -> Assigned:
     """Hold the bed a person chose, against a rule only with a reason (BED-2); the bed must be as that person saw it.
+
+    Whoever comes from afar has it held longer by the way (R44).
 
     Raises:
         NotFound: no such bed. Refused: the request does not wait (not_waiting), the bed changed meanwhile (bed_changed), a
             rule closes it (rule_broken: repeat with a reason; rule_firm: nobody may).
     """
-    request = await locked_request(tx, encounter_id)
+    request = await store.locked_request(tx, encounter_id)
     if request["state"] != "waiting":
         raise Refused("This request does not wait for a bed any more.", code="not_waiting", state=request["state"])
     if request["kind"] != "inpatient":
@@ -81,33 +89,20 @@ async def assign_chosen_bed(
     ward, beds = await store.lock_ward(tx, bed_row["ward"])
     rooms, loads = rooms_of(beds), loads_of(beds)
     bed = next(bed for bed in beds if bed.bed_id == bed_id)
-    if bed.version != version:
-        raise Refused(
-            "Somebody changed this bed since you saw it.",
-            code="bed_changed",
-            condition=bed.condition,
-            commitment=bed.commitment,
-        )
+    require_as_seen(bed, version)
     rule = closing_rule(need, bed, ward, rooms[bed.room])
-    if rule is not None:
-        _require_reason(rule, reason)
+    require_open(rule, overridden=reason is not None)
     judged = evaluate(need, beds, {ward.ward: ward}, pool.mirror.weights, rooms=rooms, loads=loads)
     parts = parts_of(need, bed, ward, rooms[bed.room], loads[ward.ward], pool.mirror.weights)
     mine = Scored(bed, sum(points for _, points in parts), parts)
     others = [scored for scored in judged.possible if scored.bed.bed_id != bed_id]
+    if travel_minutes is not None:
+        await store.mark_travel(tx, encounter_id, travel_minutes)
+        request = {**request, "travel_minutes": travel_minutes}
     kept = explanation(Evaluation((mine, *others[:3]), judged.closed, judged.closed_wards))
     if rule is not None:
         kept["overridden"] = rule.value
     return await hold(tx, pool, request, Chosen(bed, kept, pool.mirror.weights), override_reason=reason)
-
-
-def _require_reason(rule: HardRule, reason: str | None) -> None:
-    if rule not in OVERRIDABLE:
-        raise Refused("This bed cannot be given to this patient.", code="rule_firm", rule=rule.value)
-    if reason is None:
-        raise Refused(
-            "A rule closes this bed; give a reason to use it all the same.", code="rule_broken", rule=rule.value
-        )
 
 
 async def refuse_bed(
@@ -115,12 +110,12 @@ async def refuse_bed(
 ) -> Any:
     """Ward or patient says no to the held bed; the request waits again, and that ward or bed is not offered again (R36).
 
-    A ward that says nothing for `refusal_minutes` has accepted. A patient who refuses keeps the place only when that is said.
+    A ward that says nothing for `refusal_minutes` is too late, and the bed managers are told (`escalate_silence`). A patient who refuses keeps the place only when that is said.
 
     Raises:
         Refused: no bed is held (nothing_held), it is a day bed (day_bed_by_slot), the ward is too late (too_late_to_refuse).
     """
-    request = await locked_request(tx, encounter_id)
+    request = await store.locked_request(tx, encounter_id)
     if request["state"] != "assigned":
         raise Refused("No bed is held for this stay.", code="nothing_held")
     if request["kind"] != "inpatient":
@@ -141,6 +136,49 @@ async def refuse_bed(
         ),
     )
     return await store.get_queued(tx, encounter_id)
+
+
+async def accept_assignment(tx: Transaction, encounter_id: UUID, *, may: May) -> None:
+    """The ward takes the patient who was given a bed in it; said twice, it changes nothing more.
+
+    Raises:
+        Refused: no bed is held (nothing_held), or it is a day bed (day_bed_by_slot).
+    """
+    request = await store.locked_request(tx, encounter_id)
+    may(request["ward"])
+    if request["state"] != "assigned" or request["claim_id"] is None:
+        raise Refused("No bed is held for this stay.", code="nothing_held")
+    if request["kind"] != "inpatient":
+        raise Refused("A day bed is booked for its slot by day surgery.", code="day_bed_by_slot")
+    if await store.mark_accepted(tx, encounter_id):
+        outbox.append(
+            tx,
+            AssignmentAccepted(
+                encounter_id=encounter_id,
+                patient_tok=request["patient_tok"],
+                bed_id=request["bed_id"],
+                ward=request["ward"],
+            ),
+        )
+
+
+async def escalate_silence(tx: Transaction, pool: Pool) -> int:
+    """Tell the bed managers of wards that neither took nor refused a patient in their time (R36); each assignment once."""
+    rows = await store.list_silent(tx, pool.settings.refusal)
+    for row in rows:
+        tx.correlation_id = row["encounter_id"]
+        await store.mark_escalated(tx, row["encounter_id"])
+        outbox.append(
+            tx,
+            AssignmentEscalated(
+                encounter_id=row["encounter_id"],
+                patient_tok=row["patient_tok"],
+                bed_id=row["bed_id"],
+                ward=row["ward"],
+                escalated_at=tx.now,
+            ),
+        )
+    return len(rows)
 
 
 async def accept_proposals(

@@ -1,7 +1,7 @@
 """SQL of beds and wards as things: what they are, cleaning, service. One function, one statement; claims and requests are in `store`."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from shared.db import Transaction
@@ -47,6 +47,17 @@ async def list_due_blocks(tx: Transaction) -> list[int]:
         "SELECT bed_id FROM bed WHERE service = 'suspended' AND suspended_until <= clock_timestamp() ORDER BY bed_id"
     )
     return [row["bed_id"] for row in rows]
+
+
+async def mark_quotas_told(tx: Transaction, day: date) -> list[Any]:
+    """Note and return partners' free beds whose release was not told today; what a page has seen of them stays true."""
+    rows: list[Any] = await tx.conn.fetch(
+        "UPDATE bed SET quota_told_on = $1 WHERE bed_id IN (SELECT bed_id FROM bed WHERE quota IS NOT NULL AND commitment = 'free'"
+        " AND service = 'active' AND quota_told_on IS DISTINCT FROM $1 ORDER BY bed_id LIMIT 200 FOR UPDATE SKIP LOCKED)"
+        " RETURNING bed_id, ward, quota",
+        day,
+    )
+    return rows
 
 
 async def has_later_claims(tx: Transaction, bed_id: int) -> bool:

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from services.beds import actions, desk, upkeep
+from services.beds import actions, announced, desk, moves, upkeep
 from services.beds.actions import Pool
 from services.beds.api import router
 from services.beds.consumers import subscriptions
@@ -38,12 +38,27 @@ def spec(settings: Settings, pool: Pool | None = None) -> ServiceSpec:
             await actions.extend_overruns(tx, pool)
             await actions.serve_waiting(tx, pool)
 
+    async def keep_moves(db: Database) -> None:
+        async with transaction(db) as tx:
+            await announced.expire_moves(tx)
+            await moves.serve_wanted_moves(tx, pool)
+
+    async def tell(db: Database) -> None:
+        async with transaction(db) as tx:
+            await desk.escalate_silence(tx, pool)
+            await upkeep.release_quotas(tx, pool.settings)
+
     return ServiceSpec(
         name="beds",
         title="Bed pool 全院床位池",
         router=routes,
         subscriptions=subscriptions(pool),
-        timers=(Timer("keep_time", 1.0, keep_time), Timer("plan", settings.plan_seconds, plan)),
+        timers=(
+            Timer("keep_time", 1.0, keep_time),
+            Timer("keep_moves", 1.0, keep_moves),
+            Timer("tell", 5.0, tell),
+            Timer("plan", settings.plan_seconds, plan),
+        ),
         parts={"mirror": mirror},
         public_paths=frozenset({"/api/beds/queue-look"}),
         on_start=furnish,

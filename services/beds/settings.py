@@ -24,7 +24,19 @@ class Settings(ServiceSettings):
     )
 
     refusal_minutes: int = Field(
-        default=30, ge=1, description="How long a ward may refuse a bed that was assigned; silence is consent."
+        default=30,
+        ge=1,
+        description="How long a ward may refuse a bed that was assigned; if it says nothing, the bed managers are told.",
+    )
+    travel_grace_minutes_max: int = Field(
+        default=360, ge=0, description="By how much the way of a patient from afar lengthens the hold at most."
+    )
+    newborns_max: int = Field(default=4, ge=1, description="How many newborns may stay in their mother's bed.")
+    milestones_file: Path = Field(
+        default=Path(__file__).parent / "data" / "milestones.csv", description="Steps on the way home, ten at most."
+    )
+    delay_reasons_file: Path = Field(
+        default=Path(__file__).parent / "data" / "delay_reasons.csv", description="Why such a step may be late."
     )
     plan_seconds: float = Field(default=5.0, gt=0, description="How often the plan for all who wait is made anew.")
     auto_assign: bool = Field(
@@ -45,6 +57,11 @@ class Settings(ServiceSettings):
     def refusal(self) -> timedelta:
         """Return how long a ward may refuse."""
         return timedelta(minutes=self.refusal_minutes)
+
+    @property
+    def travel_grace_max(self) -> timedelta:
+        """Return by how much a long way lengthens a hold at most."""
+        return timedelta(minutes=self.travel_grace_minutes_max)
 
     @property
     def hold(self) -> timedelta:

@@ -55,8 +55,8 @@ async def insert_request(tx: Transaction, encounter_id: UUID, patient_tok: UUID,
 
 
 _LOCKED = """
-SELECT r.*, c.during, c.state AS claim_state, b.code, b.ward
-FROM bed_request r LEFT JOIN bed_claim c ON c.id = r.claim_id LEFT JOIN bed b ON b.bed_id = r.bed_id
+SELECT r.*, coalesce(c.during, s.during) AS during, b.code, b.ward
+FROM bed_request r LEFT JOIN bed_claim c ON c.id = r.claim_id LEFT JOIN bed_share s ON s.id = r.share_id LEFT JOIN bed b ON b.bed_id = r.bed_id
 WHERE r.encounter_id = $1 FOR UPDATE OF r
 """
 
@@ -68,9 +68,21 @@ async def lock_request(tx: Transaction, encounter_id: UUID) -> Any:
     beside the old bed, which is none; with the lock held, the same question has one answer.
     """
     row = await tx.conn.fetchrow(_LOCKED, encounter_id)
-    if row is not None and row["bed_id"] is not None and (row["ward"] is None or row["claim_state"] is None):
+    if row is not None and row["bed_id"] is not None and (row["ward"] is None or row["during"] is None):
         row = await tx.conn.fetchrow(_LOCKED, encounter_id)
     return row
+
+
+async def locked_request(tx: Transaction, encounter_id: UUID) -> Any:
+    """Lock and return the request of a stay with its bed and claim.
+
+    Raises:
+        Refused: the pool has none.
+    """
+    request = await lock_request(tx, encounter_id)
+    if request is None:
+        raise Refused("The pool has no request of this stay.", code="no_bed_request")
+    return request
 
 
 async def get_allocation(tx: Transaction, encounter_id: UUID) -> Any:
@@ -151,6 +163,21 @@ async def list_day_beds_free_in_slot(tx: Transaction, starts_at: datetime, ends_
     return [bed_of(row) for row in rows]
 
 
+@contextmanager
+def one_winner() -> Iterator[None]:
+    """Let the constraints decide who was first.
+
+    Raises:
+        LostRace: another claim has the bed for that time. Refused: the patient has another bed for that time.
+    """
+    try:
+        yield
+    except asyncpg.ExclusionViolationError as error:
+        if error.constraint_name == "one_per_bed":
+            raise LostRace("Another claim took this bed.") from error
+        raise Refused("The patient has another bed for that time.", code="patient_has_another_bed") from error
+
+
 async def insert_hold(
     tx: Transaction,
     claim_id: UUID,
@@ -173,7 +200,7 @@ async def insert_hold(
     Raises:
         LostRace: another claim took the bed meanwhile. Refused: the patient holds another bed for that time.
     """
-    try:
+    with one_winner():
         held_until: datetime = await tx.conn.fetchval(
             """
             WITH claim AS (INSERT INTO bed_claim (id, bed_id, encounter_id, patient_tok, during, state, slot, hold_expires)
@@ -184,7 +211,8 @@ async def insert_hold(
                            WHERE bed_id = $4 AND $9),
                  kept AS (INSERT INTO decision (encounter_id, bed_id, actor, rules_version, explanation, override_reason)
                           VALUES ($2, $4, $11, $12, $13, $14))
-            UPDATE bed_request SET state = 'assigned', bed_id = $4, claim_id = $1, waiting_reason = NULL
+            UPDATE bed_request SET state = 'assigned', bed_id = $4, claim_id = $1, waiting_reason = NULL, accepted_at = NULL,
+                                   escalated_at = NULL
             WHERE encounter_id = $2 RETURNING (SELECT hold_expires FROM claim)
             """,
             claim_id,
@@ -202,34 +230,14 @@ async def insert_hold(
             explanation,
             override_reason,
         )
-    except asyncpg.ExclusionViolationError as error:
-        raise _who_was_first(error) from error
     return held_until
-
-
-@contextmanager
-def _one_winner() -> Iterator[None]:
-    """Let the constraints decide who was first.
-
-    Raises:
-        LostRace: another claim has the bed for that time. Refused: the patient has another bed for that time.
-    """
-    try:
-        yield
-    except asyncpg.ExclusionViolationError as error:
-        raise _who_was_first(error) from error
-
-
-def _who_was_first(error: asyncpg.ExclusionViolationError) -> Exception:
-    if error.constraint_name == "one_per_bed":
-        return LostRace("Another claim took this bed.")
-    return Refused("The patient has another bed for that time.", code="patient_has_another_bed")
 
 
 async def mark_waiting(tx: Transaction, encounter_id: UUID, reason: str, *, recalled: bool = False) -> None:
     """Write why a request still waits; a recalled patient is in the house already and lies down as soon as a bed is found."""
     await tx.conn.execute(
-        "UPDATE bed_request SET state = 'waiting', bed_id = NULL, claim_id = NULL, waiting_reason = $2, recalled = recalled OR $3"
+        "UPDATE bed_request SET state = 'waiting', last_bed_id = coalesce(bed_id, last_bed_id), bed_id = NULL, claim_id = NULL,"
+        " share_id = NULL, waiting_reason = $2, recalled = recalled OR $3"
         " WHERE encounter_id = $1",
         encounter_id,
         reason,
@@ -237,7 +245,11 @@ async def mark_waiting(tx: Transaction, encounter_id: UUID, reason: str, *, reca
     )
 
 
-def _expected_to_leave(request: Any, at: datetime) -> datetime | None:
+def expected_to_leave(request: Any, at: datetime) -> datetime | None:
+    """Return when a patient who comes at `at` is expected to leave: as somebody said, else after the days asked for."""
+    if request["expected_at"] is not None:
+        said: datetime = request["expected_at"]
+        return said
     return at + timedelta(days=request["stay_days"]) if request["stay_days"] is not None else request["until_at"]
 
 
@@ -247,7 +259,7 @@ async def mark_occupied(tx: Transaction, request: Any, at: datetime) -> None:
     Raises:
         Refused: the patient is still in another bed.
     """
-    try:
+    with one_winner():
         await tx.conn.execute(
             """
             WITH stay AS (UPDATE bed_claim SET state = 'occupied', hold_expires = NULL,
@@ -263,10 +275,8 @@ async def mark_occupied(tx: Transaction, request: Any, at: datetime) -> None:
             request["sex"],
             request["bed_id"],
             request["isolation"] != "none",
-            _expected_to_leave(request, at),
+            expected_to_leave(request, at),
         )
-    except asyncpg.ExclusionViolationError as error:
-        raise _who_was_first(error) from error
 
 
 async def release_hold(tx: Transaction, request: Any, *, state: str) -> None:
@@ -277,7 +287,7 @@ async def release_hold(tx: Transaction, request: Any, *, state: str) -> None:
              freed AS (UPDATE bed SET commitment = 'free', encounter_id = NULL, patient_sex = NULL, isolation_patient = false,
                               until = NULL, version = version + 1
                        WHERE bed_id = $3 AND encounter_id = $1)
-        UPDATE bed_request SET state = $4, bed_id = NULL, claim_id = NULL WHERE encounter_id = $1
+        UPDATE bed_request SET state = $4, bed_id = NULL, claim_id = NULL, share_id = NULL WHERE encounter_id = $1
         """,
         request["encounter_id"],
         request["claim_id"],
@@ -286,27 +296,38 @@ async def release_hold(tx: Transaction, request: Any, *, state: str) -> None:
     )
 
 
+def emptied(bed: str, at: str, dirt: str) -> str:
+    """Return the statement by which a bed becomes nobody's and dirty; each argument is the number of a parameter."""
+    return (
+        f"UPDATE bed SET commitment = 'free', condition = {dirt}, encounter_id = NULL, patient_sex = NULL, isolation_patient = false,"
+        f" since = NULL, until = NULL, cleaning = 'requested', cleaning_requested_at = {at}, cleaning_started_at = NULL,"
+        f" busy_until = greatest(busy_until, {at}::timestamptz), version = version + 1 WHERE bed_id = {bed}"
+    )
+
+
+def dirt_of(request: Any) -> str:
+    """Return what a patient leaves behind: a bed to clean, or after an infectious one to disinfect (v2-0116)."""
+    return "H" if request["isolation"] == "none" else "K"
+
+
 async def close_stay(tx: Transaction, request: Any, at: datetime, *, cleaning_id: UUID) -> None:
     """The patient left the bed at `at`: the stay is history, the bed is to be cleaned from now on (R41).
 
     The cleaning claim of a bounded slot ends with the day bed's next claim, because a later patient is already expected.
     """
     await tx.conn.execute(
-        """
+        f"""
         WITH stay AS (UPDATE bed_claim SET during = tstzrange(lower(during), $4::timestamptz), state = 'closed', slot = false
                       WHERE id = $2 AND $4::timestamptz > lower(during)),
              never AS (UPDATE bed_claim SET state = 'released' WHERE id = $2 AND $4::timestamptz <= lower(during)),
-             dirty AS (UPDATE bed SET commitment = 'free', condition = $5, encounter_id = NULL, patient_sex = NULL,
-                              isolation_patient = false, since = NULL, until = NULL, cleaning = 'requested',
-                              cleaning_requested_at = $4, cleaning_started_at = NULL,
-                              busy_until = greatest(busy_until, $4::timestamptz), version = version + 1 WHERE bed_id = $3)
+             dirty AS ({emptied("$3", "$4", "$5")})
         UPDATE bed_request SET state = 'left' WHERE encounter_id = $1
         """,
         request["encounter_id"],
         request["claim_id"],
         request["bed_id"],
         at,
-        "H" if request["isolation"] == "none" else "K",
+        dirt_of(request),
     )
     # A second statement, because an exclusion constraint does not see a sibling's update in the same statement.
     await tx.conn.execute(
@@ -344,7 +365,7 @@ async def reoccupy(tx: Transaction, request: Any, at: datetime, *, claim_id: UUI
              taken AS (UPDATE bed SET commitment = 'active', condition = 'O', encounter_id = $3, patient_sex = $5,
                               isolation_patient = $7, since = $6, until = NULL, cleaning = NULL, cleaning_requested_at = NULL,
                               cleaning_started_at = NULL, version = version + 1 WHERE bed_id = $2)
-        UPDATE bed_request SET state = 'arrived', claim_id = $1 WHERE encounter_id = $3
+        UPDATE bed_request SET state = 'arrived', claim_id = $1, share_id = NULL WHERE encounter_id = $3
         """,
         claim_id,
         request["bed_id"],
@@ -397,6 +418,47 @@ async def list_expired_holds(tx: Transaction) -> list[Any]:
     return rows
 
 
+async def mark_travel(tx: Transaction, encounter_id: UUID, minutes: int) -> None:
+    """Write how long a patient's way to the hospital is."""
+    await tx.conn.execute("UPDATE bed_request SET travel_minutes = $2 WHERE encounter_id = $1", encounter_id, minutes)
+
+
+async def mark_accepted(tx: Transaction, encounter_id: UUID) -> bool:
+    """Write that the ward takes the patient; False when it has said so before."""
+    done: str = await tx.conn.execute(
+        "UPDATE bed_request SET accepted_at = $2 WHERE encounter_id = $1 AND accepted_at IS NULL", encounter_id, tx.now
+    )
+    return done.endswith("1")
+
+
+async def list_silent(tx: Transaction, patience: timedelta) -> list[Any]:
+    """Lock and return assigned stays whose ward has said nothing for so long, and nobody was told yet."""
+    rows: list[Any] = await tx.conn.fetch(
+        "SELECT r.encounter_id, r.patient_tok, r.bed_id, b.ward FROM bed_claim c JOIN bed_request r ON r.claim_id = c.id JOIN bed b ON b.bed_id = r.bed_id"
+        " WHERE c.state = 'held' AND NOT c.slot AND lower(c.during) <= $1::timestamptz - $2::interval AND r.state = 'assigned' AND r.source = 'live'"
+        " AND r.accepted_at IS NULL AND r.escalated_at IS NULL ORDER BY r.encounter_id LIMIT 50 FOR UPDATE OF r SKIP LOCKED",
+        tx.now,
+        patience,
+    )
+    return rows
+
+
+async def mark_escalated(tx: Transaction, encounter_id: UUID) -> None:
+    """Write that the bed managers were told of a silent ward."""
+    await tx.conn.execute("UPDATE bed_request SET escalated_at = $2 WHERE encounter_id = $1", encounter_id, tx.now)
+
+
+async def list_escalated(tx: Transaction, *, limit: int) -> list[Any]:
+    """Return assignments whose ward is still silent after its time, the longest first."""
+    rows: list[Any] = await tx.conn.fetch(
+        "SELECT r.*, b.code, b.ward, c.hold_expires, lower(c.during) AS held_since FROM bed_request r JOIN bed b USING (bed_id)"
+        " JOIN bed_claim c ON c.id = r.claim_id WHERE r.state = 'assigned' AND r.escalated_at IS NOT NULL AND r.accepted_at IS NULL"
+        " ORDER BY r.escalated_at, r.encounter_id LIMIT $1",
+        limit,
+    )
+    return rows
+
+
 async def note_refusal(tx: Transaction, request: Any, *, ward: str | None, loses_place: bool) -> None:
     """Remember who or what was refused, so that it is not offered again; a lost place begins anew now."""
     await tx.conn.execute(
@@ -411,84 +473,14 @@ async def note_refusal(tx: Transaction, request: Any, *, ward: str | None, loses
     )
 
 
-async def leave_claim(tx: Transaction, request: Any, at: datetime) -> None:
-    """End the claim of a patient who moves at `at`; a claim that began this very moment never was."""
-    await tx.conn.execute(
-        "UPDATE bed_claim SET state = CASE WHEN $2::timestamptz > lower(during) THEN 'closed' ELSE 'released' END, slot = false,"
-        " during = CASE WHEN $2::timestamptz > lower(during) THEN tstzrange(lower(during), $2::timestamptz) ELSE during END"
-        " WHERE id = $1",
-        request["claim_id"],
-        at,
-    )
-
-
-async def end_stay_in_bed(tx: Transaction, request: Any, at: datetime, *, cleaning_id: UUID) -> None:
-    """The patient left this bed for another one at `at`; it is to be cleaned.
-
-    Raises:
-        LostRace: the bed was somebody else's a moment later than `at`.
-    """
-    await leave_claim(tx, request, at)
-    with _one_winner():
-        await tx.conn.execute(
-            """
-            WITH dirty AS (UPDATE bed SET commitment = 'free', condition = $4, encounter_id = NULL, patient_sex = NULL,
-                                  isolation_patient = false, since = NULL, until = NULL, cleaning = 'requested', cleaning_requested_at = $3,
-                                  cleaning_started_at = NULL, busy_until = greatest(busy_until, $3::timestamptz), version = version + 1
-                           WHERE bed_id = $2)
-            INSERT INTO bed_claim (id, bed_id, during, state) VALUES ($1, $2, tstzrange($3::timestamptz, NULL), 'cleaning')
-            """,
-            cleaning_id,
-            request["bed_id"],
-            at,
-            "H" if request["isolation"] == "none" else "K",
-        )
-
-
-async def begin_stay_in_bed(tx: Transaction, request: Any, bed_id: int, at: datetime, *, claim_id: UUID) -> None:
-    """The patient lies in this bed from `at` on; the constraints refuse a second one (V1, V15).
-
-    Raises:
-        LostRace: another claim took the bed meanwhile.
-    """
-    with _one_winner():
-        await tx.conn.execute(
-            """
-            WITH claim AS (INSERT INTO bed_claim (id, bed_id, encounter_id, patient_tok, during, state)
-                           VALUES ($1, $2, $3, $4, tstzrange($5::timestamptz, NULL), 'occupied')),
-                 taken AS (UPDATE bed SET commitment = 'active', condition = 'O', encounter_id = $3, patient_sex = $6,
-                                  isolation_patient = $7, since = $5, until = $8, version = version + 1 WHERE bed_id = $2)
-            UPDATE bed_request SET bed_id = $2, claim_id = $1 WHERE encounter_id = $3
-            """,
-            claim_id,
-            bed_id,
-            request["encounter_id"],
-            request["patient_tok"],
-            at,
-            request["sex"],
-            request["isolation"] != "none",
-            request["leaving_at"],
-        )
-
-
-async def mark_leave(tx: Transaction, bed_id: int, *, away: bool) -> bool:
-    """Note that the patient of a bed is away, or back; False when that is so already."""
-    done: str = await tx.conn.execute(
-        "UPDATE bed SET commitment = CASE WHEN $2 THEN 'leave' ELSE 'active' END, condition = CASE WHEN $2 THEN 'U' ELSE 'O' END,"
-        " version = version + 1 WHERE bed_id = $1 AND commitment = CASE WHEN $2 THEN 'active' ELSE 'leave' END",
-        bed_id,
-        away,
-    )
-    return done.endswith("1")
-
-
 async def mark_leaving(tx: Transaction, encounter_id: UUID, at: datetime | None) -> None:
     """The patient may go from `at` on; None: the order was taken back, and the expected day holds again."""
     await tx.conn.execute(
-        "WITH stay AS (UPDATE bed_request SET discharge_ordered_at = $2, leaving_at = coalesce($2, (SELECT since"
+        "WITH stay AS (UPDATE bed_request SET discharge_ordered_at = $2, leaving_at = coalesce($2, expected_at, (SELECT since"
         " + stay_days * interval '1 day' FROM bed WHERE bed.bed_id = bed_request.bed_id))"
         " WHERE encounter_id = $1 AND state = 'arrived' RETURNING bed_id, leaving_at)"
-        " UPDATE bed SET until = stay.leaving_at, version = version + 1 FROM stay WHERE bed.bed_id = stay.bed_id",
+        " UPDATE bed SET until = stay.leaving_at, version = version + 1 FROM stay WHERE bed.bed_id = stay.bed_id"
+        " AND bed.encounter_id = $1",
         encounter_id,
         at,
     )
@@ -497,9 +489,10 @@ async def mark_leaving(tx: Transaction, encounter_id: UUID, at: datetime | None)
 async def list_ward_work(tx: Transaction, ward: str) -> list[Any]:
     """Return the stays that have or will have a bed of this ward, those who come first."""
     rows: list[Any] = await tx.conn.fetch(
-        "SELECT r.encounter_id, r.patient_tok, r.state, r.sex, r.age_years, r.isolation, r.kind, r.leaving_at, r.discharge_ordered_at,"
-        " b.bed_id, b.code, b.commitment, b.condition, c.hold_expires, lower(c.during) AS since"
-        " FROM bed_request r JOIN bed b USING (bed_id) JOIN bed_claim c ON c.id = r.claim_id"
+        "SELECT r.*, b.code, b.commitment, b.condition, c.hold_expires, lower(coalesce(c.during, s.during)) AS since, s.host_id,"
+        " l.started_at AS away_since, l.until_at AS away_until, l.ended_at AS back_at"
+        " FROM bed_request r JOIN bed b USING (bed_id) LEFT JOIN bed_claim c ON c.id = r.claim_id LEFT JOIN bed_share s ON s.id = r.share_id"
+        " LEFT JOIN bed_leave l ON l.id = r.leave_id"
         " WHERE b.ward = $1 AND r.state IN ('assigned', 'arrived') ORDER BY c.hold_expires NULLS LAST, r.leaving_at NULLS LAST, b.bed_id",
         ward,
     )

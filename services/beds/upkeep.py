@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from services.beds import inventory
+from services.beds import inventory, moves_store, store
+from services.beds.announced import cancel_move
+from services.beds.settings import Settings
 from shared.contracts.beds import (
     BedBlocked,
     BedCleaned,
@@ -12,9 +14,12 @@ from shared.contracts.beds import (
     BedUnblocked,
     CleaningStarted,
     CleaningSuspended,
+    QuotaReleased,
+    TransferRequested,
 )
-from shared.db import Transaction, refusing
+from shared.db import LostRace, Transaction, refusing
 from shared.errors import NotFound, Refused
+from shared.ids import new_id
 from shared.messaging import outbox
 
 
@@ -73,34 +78,75 @@ async def finish_cleaning(tx: Transaction, bed_id: int) -> Any:
     return bed
 
 
+async def _locked_with_occupant(tx: Transaction, bed_id: int) -> tuple[Any, Any]:
+    """Lock the stay that lies in a bed, or nothing, and then the bed: the order of everybody else."""
+    seen = await inventory.get_bed(tx, bed_id)
+    lying = seen is not None and seen["commitment"] in ("active", "leave")
+    request = await store.lock_request(tx, seen["encounter_id"]) if lying else None
+    bed = await _locked(tx, bed_id)
+    now = bed["encounter_id"] if bed["commitment"] in ("active", "leave") else None
+    if now != (None if request is None else request["encounter_id"]):
+        raise LostRace("Somebody came or left meanwhile.")
+    return request, bed
+
+
 async def block_bed(tx: Transaction, bed_id: int, *, reason: str, until: datetime | None) -> Any:
-    """Take a bed out of service; a patient in it stays until moved, nobody new comes (BED-6).
+    """Take a bed out of service; who lies in it stays until moved, which is urgent from now on, and nobody new comes (BED-6).
 
     Raises:
         NotFound: no such bed. Refused: it is out of service, or held for somebody who would come to a broken bed.
     """
-    bed = await _locked(tx, bed_id)
+    request, bed = await _locked_with_occupant(tx, bed_id)
     if bed["service"] != "active":
         raise Refused("This bed is out of service already.", code="blocked")
     if bed["commitment"] == "held":
         raise Refused("This bed is held for a patient; give that patient another one first.", code="bed_held")
     await inventory.mark_service(tx, bed_id, "suspended", reason=reason, until=until)
     outbox.append(tx, BedBlocked(bed_id=bed_id, ward=bed["ward"], reason=reason, until=until))
+    if request is not None and request["move_id"] is None:
+        await moves_store.want_move(tx, new_id(), request["encounter_id"], "breakdown")
+        outbox.append(
+            tx,
+            TransferRequested(
+                encounter_id=request["encounter_id"],
+                patient_tok=request["patient_tok"],
+                bed_id=bed_id,
+                ward=bed["ward"],
+                reason="breakdown",
+            ),
+        )
     return bed
 
 
 async def unblock_bed(tx: Transaction, bed_id: int) -> Any:
-    """Put a bed back into service.
+    """Put a bed back into service; who lies in it and had no other bed yet need not move any more.
 
     Raises:
         NotFound: no such bed. Refused: it is not suspended.
     """
-    bed = await _locked(tx, bed_id)
+    request, bed = await _locked_with_occupant(tx, bed_id)
     if bed["service"] != "suspended":
         raise Refused("This bed is not blocked.", code="not_blocked")
     await inventory.mark_service(tx, bed_id, "active", reason=None, until=None)
     outbox.append(tx, BedUnblocked(bed_id=bed_id, ward=bed["ward"]))
+    if request is not None and request["move_id"] is not None:
+        move = await moves_store.get_move(tx, request["move_id"])
+        if move["state"] == "wanted":
+            await cancel_move(tx, request, reason="repaired")
     return bed
+
+
+async def release_quotas(tx: Transaction, settings: Settings) -> int:
+    """Tell once a day of each partner's free bed that it is everybody's from the hour of release on (R36); returns how many."""
+    here = tx.now.astimezone(settings.zone)
+    if here.hour < settings.quota_release_hour:
+        return 0
+    rows = await inventory.mark_quotas_told(tx, here.date())
+    for row in rows:
+        outbox.append(
+            tx, QuotaReleased(bed_id=row["bed_id"], ward=row["ward"], partner=row["quota"], released_at=tx.now)
+        )
+    return len(rows)
 
 
 async def unblock_due_beds(tx: Transaction) -> None:

@@ -52,6 +52,8 @@ class BedAssigned(AllocationEvent):
     bed_code: Code
     ward: Code
     held_until: Instant
+    shared: bool = False
+    """The bed is another patient's, who shares it as declared."""
 
 
 class BedHoldExpired(AllocationEvent):
@@ -72,6 +74,23 @@ class BedOccupied(AllocationEvent):
     bed_id: int
     ward: Code
     occupied_at: Instant
+    shared: bool = False
+    """The bed is another patient's, who shares it as declared: no bed more is taken."""
+
+
+class AssignmentAccepted(AllocationEvent):
+    """The ward has said that it takes the patient (R36)."""
+
+    bed_id: int
+    ward: Code
+
+
+class AssignmentEscalated(AllocationEvent):
+    """The ward has neither taken nor refused the patient in its time; the bed managers are told (R36)."""
+
+    bed_id: int
+    ward: Code
+    escalated_at: Instant
 
 
 class BedRefused(AllocationEvent):
@@ -92,6 +111,69 @@ class BedTransferred(AllocationEvent):
     ward: Code
     reason: Code
     transferred_at: Instant
+    announced: bool = False
+    """The move was announced, and the bed held for it until now."""
+    from_shared: bool = False
+    shared: bool = False
+    """The patient shared the bed before, or shares the new one: no bed is emptied, or none more taken."""
+
+
+class TransferRequested(AllocationEvent):
+    """The patient must be moved and has no other bed yet, because the bed broke down (BED-6)."""
+
+    bed_id: int
+    ward: Code
+    reason: Code
+
+
+class TransferAnnounced(AllocationEvent):
+    """The patient will move; the new bed is held until `held_until` (A15)."""
+
+    bed_id: int
+    bed_code: Code
+    ward: Code
+    reason: Code
+    planned_at: Instant
+    held_until: Instant
+
+
+class AnnouncedTransferCancelled(AllocationEvent):
+    """The move that was asked for or announced will not happen; a held bed is free again (A26)."""
+
+    bed_id: int | None
+    reason: Code
+
+
+class TransferCancelled(AllocationEvent):
+    """The last move never counted: the patient lies in the bed from before (A12)."""
+
+    from_bed_id: int
+    from_ward: Code
+    bed_id: int
+    bed_code: Code
+    ward: Code
+    reason: Code
+    cancelled_at: Instant
+
+
+class ShareDeclared(AllocationEvent):
+    """Another person stays in this patient's bed or at it: the newborn (母婴同室) or a companion (陪护), who is no patient."""
+
+    kind: Literal["newborn", "companion"]
+    guest_encounter_id: UUID | None
+    bed_id: int
+    ward: Code
+    declared_at: Instant
+
+
+class ShareEnded(AllocationEvent):
+    """The bed is this patient's alone again, as far as this guest is concerned."""
+
+    kind: Literal["newborn", "companion"]
+    guest_encounter_id: UUID | None
+    bed_id: int
+    reason: Code
+    ended_at: Instant
 
 
 class LeaveStarted(AllocationEvent):
@@ -105,6 +187,49 @@ class LeaveEnded(AllocationEvent):
     """The patient is back in the bed (A22)."""
 
     bed_id: int
+
+
+class LeaveCancelled(AllocationEvent):
+    """The patient never went away (A52)."""
+
+    bed_id: int
+    reason: Code
+
+
+class LeaveEndCancelled(AllocationEvent):
+    """The patient is not back after all; the bed is kept (A53)."""
+
+    bed_id: int
+    until: Instant
+    reason: Code
+
+
+class ExpectedLeavingChanged(AllocationEvent):
+    """The patient is expected to leave at another time (EDD)."""
+
+    expected_at: Instant
+    reason: Code
+
+
+class MilestoneReached(AllocationEvent):
+    """A step on the way home is done (BED-11)."""
+
+    milestone: Code
+    reached_at: Instant
+
+
+class MilestoneCancelled(AllocationEvent):
+    """A step on the way home is not done after all."""
+
+    milestone: Code
+    reason: Code
+
+
+class MilestoneDelayed(AllocationEvent):
+    """A step on the way home is late, and why."""
+
+    milestone: Code
+    reason: Code
 
 
 class InventoryEvent(Event):
@@ -130,6 +255,8 @@ class BedVacated(InventoryEvent):
     patient_tok: UUID
     ward: Code
     vacated_at: Instant
+    shared: bool = False
+    """Somebody else lies in it, who shared it as declared."""
 
 
 class CleaningRequested(InventoryEvent):
@@ -175,3 +302,11 @@ class BedFreed(InventoryEvent):
     """The bed can be allocated again."""
 
     ward: Code
+
+
+class QuotaReleased(InventoryEvent):
+    """Today's hour has come from which a partner's free bed is everybody's (R36)."""
+
+    ward: Code
+    partner: Code
+    released_at: Instant
