@@ -25,11 +25,11 @@ SELECT format('bed %s is %s for stay %s, no claim says so', b.bed_id, b.commitme
 FROM beds.bed b
 WHERE b.commitment <> 'free' AND NOT EXISTS (
     SELECT FROM beds.bed_claim c WHERE c.bed_id = b.bed_id AND c.encounter_id = b.encounter_id
-    AND c.state = CASE b.commitment WHEN 'active' THEN 'occupied' ELSE 'held' END)
+    AND c.state = CASE WHEN b.commitment IN ('active', 'leave') THEN 'occupied' ELSE 'held' END)
 UNION ALL
 SELECT format('claim %s says stay %s has bed %s, the bed does not', c.id, c.encounter_id, c.bed_id)
 FROM beds.bed_claim c LEFT JOIN beds.bed b ON b.bed_id = c.bed_id
-WHERE (c.state = 'occupied' AND (b.commitment, b.encounter_id) IS DISTINCT FROM ('active', c.encounter_id))
+WHERE (c.state = 'occupied' AND (b.commitment IN ('active', 'leave'), b.encounter_id) IS DISTINCT FROM (true, c.encounter_id))
    OR (c.state = 'held' AND NOT c.slot AND (b.commitment, b.encounter_id) IS DISTINCT FROM ('held', c.encounter_id))
 UNION ALL
 SELECT format('bed %s is being cleaned without end and its condition is %s', c.bed_id, b.condition)
@@ -39,13 +39,25 @@ UNION ALL
 SELECT format('the request of stay %s is %s, its claim is %s', r.encounter_id, r.state, coalesce(c.state, 'none'))
 FROM beds.bed_request r LEFT JOIN beds.bed_claim c
     ON c.id = r.claim_id AND c.bed_id = r.bed_id AND c.encounter_id = r.encounter_id AND c.patient_tok = r.patient_tok
-WHERE CASE r.state WHEN 'arrived' THEN c.state IS DISTINCT FROM 'occupied' WHEN 'assigned' THEN c.state IS DISTINCT FROM 'held'
+WHERE r.share_id IS NULL AND NOT (r.state = 'left' AND r.recalled)
+  AND CASE r.state WHEN 'arrived' THEN c.state IS DISTINCT FROM 'occupied' WHEN 'assigned' THEN c.state IS DISTINCT FROM 'held'
                    WHEN 'left' THEN c.state IS NULL OR c.state NOT IN ('closed', 'released')
                    ELSE r.claim_id IS NOT NULL END
 UNION ALL
 SELECT format('claim %s is %s and no request of stay %s knows it', c.id, c.state, c.encounter_id)
 FROM beds.bed_claim c LEFT JOIN beds.bed_request r ON r.claim_id = c.id
-WHERE c.state IN ('held', 'occupied') AND r.encounter_id IS DISTINCT FROM c.encounter_id
+LEFT JOIN beds.bed_move m ON m.claim_id = c.id AND m.state = 'announced' AND c.state = 'held'
+WHERE c.state IN ('held', 'occupied') AND coalesce(r.encounter_id, m.encounter_id) IS DISTINCT FROM c.encounter_id
+UNION ALL
+SELECT format('stay %s shares the bed of stay %s and is %s in bed %s, the host is %s in bed %s',
+              s.guest_id, s.host_id, g.state, g.bed_id, h.state, h.bed_id)
+FROM beds.bed_share s JOIN beds.bed_request h ON h.encounter_id = s.host_id LEFT JOIN beds.bed_request g ON g.encounter_id = s.guest_id
+WHERE upper_inf(s.during) AND (h.state <> 'arrived' OR (s.guest_id IS NOT NULL
+    AND (g.share_id, g.bed_id, g.state IN ('assigned', 'arrived')) IS DISTINCT FROM (s.id, h.bed_id, true)))
+UNION ALL
+SELECT format('stay %s is said to share a bed and no share says so', g.encounter_id)
+FROM beds.bed_request g LEFT JOIN beds.bed_share s ON s.id = g.share_id AND s.guest_id = g.encounter_id AND upper_inf(s.during)
+WHERE g.share_id IS NOT NULL AND g.state IN ('assigned', 'arrived') AND s.id IS NULL
 """
 _PARTITION = """
 WITH bed AS (

@@ -5,7 +5,8 @@ from infra.audit.check import Check, Look, Seen, schema, sql_check
 _ALL = frozenset({"admission", "beds", "billing", "daysurgery"})
 
 _OCCUPIED = """
-WITH occupied AS (SELECT bed_id, encounter_id FROM beds.bed WHERE commitment = 'active'),
+WITH occupied AS (SELECT bed_id, encounter_id FROM beds.bed WHERE commitment IN ('active', 'leave')
+                  UNION ALL SELECT bed_id, encounter_id FROM beds.bed_request WHERE state = 'arrived' AND share_id IS NOT NULL),
 here AS (SELECT encounter_id, bed_id FROM admission.encounter WHERE state IN ('admitted', 'discharge_ordered')
          UNION ALL
          SELECT encounter_id, bed_id FROM daysurgery.day_case WHERE state IN ('arrived', 'in_theatre', 'operated'))

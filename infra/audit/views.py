@@ -18,7 +18,7 @@ Counts = Mapping[Any, Any]
 _CENSUS = """
 SELECT w.ward, count(b.bed_id) AS beds, count(*) FILTER (WHERE b.commitment IN ('active', 'leave')) AS occupied, coalesce(max(h.held), 0) AS held
 FROM beds.ward w JOIN beds.bed b USING (ward)
-LEFT JOIN (SELECT b.ward, count(*) AS held FROM beds.bed_request r JOIN beds.bed b USING (bed_id) WHERE r.state = 'assigned'
+LEFT JOIN (SELECT b.ward, count(*) AS held FROM beds.bed_claim c JOIN beds.bed b USING (bed_id) WHERE c.state = 'held'
            GROUP BY b.ward) h USING (ward)
 GROUP BY w.ward
 """

@@ -73,6 +73,7 @@ async def register_pre_admission(
     equipment: tuple[str, ...] = (),
     bed_class: Any = "any",
     partner: str | None = None,
+    travel_minutes: int | None = None,
 ) -> UUID:
     """Register a stay and ask the hospital-wide pool for a bed, in one commit (R03, R08).
 
@@ -127,6 +128,7 @@ async def register_pre_admission(
             equipment=equipment,
             bed_class=bed_class,
             partner=partner,
+            travel_minutes=travel_minutes,
         ),
     )
     return encounter_id

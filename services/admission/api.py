@@ -14,7 +14,7 @@ from shared import telemetry
 from shared.access.masking import mask_name
 from shared.access.policy import Permission
 from shared.contracts.admission import BedClass, Disposition, Isolation, LevelOfCare
-from shared.contracts.envelope import Code, PayerKind, Sex, StayDays, Urgency
+from shared.contracts.envelope import Code, PayerKind, Sex, StayDays, TravelMinutes, Urgency
 from shared.db import Transaction
 from shared.errors import BadRequest, NotFound
 from shared.web import PROBLEM_RESPONSES, Answered, Body, Caller, Door, FactBody, Moment, next_link, page_of
@@ -68,6 +68,7 @@ class RegisterPreAdmission(FactBody):
     equipment: Annotated[tuple[Code, ...], Field(max_length=8, description="What the bed must have.")] = ()
     bed_class: BedClass = "any"
     partner: Annotated[Code | None, Field(description="The consortium partner that sends the patient.")] = None
+    travel_minutes: Annotated[TravelMinutes | None, Field(description="How long the way to the hospital is.")] = None
 
 
 class AdmitPatient(FactBody):
@@ -205,6 +206,7 @@ def _encounter_routes(routes: APIRouter, door: Door) -> None:
                 equipment=body.equipment,
                 bed_class=body.bed_class,
                 partner=body.partner,
+                travel_minutes=body.travel_minutes,
             )
             telemetry.name_encounter(encounter_id)
             answer = {"encounter_id": encounter_id, "state": State.PRE_ADMITTED.value}

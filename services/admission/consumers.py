@@ -13,6 +13,7 @@ from shared.contracts.beds import (
     BedTransferred,
     BedVacated,
     BedWaitlisted,
+    TransferCancelled,
 )
 from shared.contracts.billing import AccountClosed, ChargePosted, ChargeReversed, SettlementReopened
 from shared.contracts.daysurgery import DaySurgeryConverted
@@ -71,6 +72,11 @@ async def on_bed_transferred(tx: Transaction, event: BedTransferred, envelope: E
     await store.mark_moved(
         tx, event.encounter_id, bed_id=event.bed_id, ward=event.ward, occupied_at=event.transferred_at
     )
+
+
+async def on_transfer_cancelled(tx: Transaction, event: TransferCancelled, envelope: Envelope) -> None:
+    """The move never counted: the patient lies in the old bed (A12)."""
+    await store.mark_moved(tx, event.encounter_id, bed_id=event.bed_id, ward=event.ward, occupied_at=event.cancelled_at)
 
 
 async def on_bed_occupied(tx: Transaction, event: BedOccupied, envelope: Envelope) -> None:
@@ -142,6 +148,7 @@ SUBSCRIPTIONS = (
     Subscription(BedHoldExpired, on_bed_hold_expired),
     Subscription(BedRefused, on_bed_refused),
     Subscription(BedTransferred, on_bed_transferred),
+    Subscription(TransferCancelled, on_transfer_cancelled),
     Subscription(BedOccupied, on_bed_occupied),
     Subscription(BedVacated, on_bed_vacated),
     Subscription(AccountClosed, on_account_closed),

@@ -8,8 +8,10 @@ Topics in: admission.encounters.v1 (BedRequested, PatientAdmitted, PreAdmissionC
 
 layout.py    the hospital as a file                     rules.py    which beds are closed to whom, and what the others cost (pure)
 mirror.py    the pool in memory: board, streams, choice  actions.py  requests and stays
-desk.py      what people choose and refuse              moves.py    transfer, swap, leave
-upkeep.py    cleaning, repair, closed wards             plan.py     who would get which bed when all are looked at together (pure)
+desk.py      what people choose, take and refuse        moves.py    transfer, announced transfer, swap, leave, and each taken back
+shares.py    newborns and companions in a bed           announced.py  announced moves that end by themselves
+upkeep.py    cleaning, repair, closed wards, quotas     plan.py     who would get which bed when all are looked at together (pure)
+leaving.py   expected day and milestones                milestones.py  which steps are late (pure, from a file)
 forecast.py  how many will leave, honestly (pure)
 planner/     optimisation, also of public instances     links.py    a patient's own place without login
 """

@@ -165,7 +165,9 @@ async def hold(
         from_at=begins_at(tx, request),
         until_at=request["until_at"],
         hold=domain.hold_for(
-            pool.settings.hold, request["travel_minutes"] if request["until_at"] is None else None, pool.settings.travel_grace_max
+            pool.settings.hold,
+            request["travel_minutes"] if request["until_at"] is None else None,
+            pool.settings.travel_grace_max,
         ),
         takes_bed_now=request["until_at"] is None or request["source"] == "import",
         isolated=request["isolation"] != "none",
@@ -309,7 +311,12 @@ async def serve_waiting(tx: Transaction, pool: Pool, *, limit: int = 50) -> int:
         if _is_hopeless(pool, tx, row):
             continue
         tx.correlation_id, tx.source = row["encounter_id"], row["source"]
-        if isinstance(await assign_bed(tx, pool, row), Assigned):
+        try:
+            async with tx.conn.transaction():
+                found = await assign_bed(tx, pool, row)
+        except Refused:
+            continue  # the patient holds another bed, for another stay; one of the two will end
+        if isinstance(found, Assigned):
             served += 1
             if row["recalled"]:
                 await occupy_bed(tx, row["encounter_id"], tx.now)
@@ -458,9 +465,7 @@ async def _leave_without_bed(tx: Transaction, request: Any, at: datetime) -> Non
 
 def cleaning_requested(request: Any) -> CleaningRequested:
     """Return the fact that the bed a patient leaves must be cleaned, after an infectious one disinfected (R44)."""
-    return CleaningRequested(
-        bed_id=request["bed_id"], ward=request["ward"], terminal=request["isolation"] != "none"
-    )
+    return CleaningRequested(bed_id=request["bed_id"], ward=request["ward"], terminal=request["isolation"] != "none")
 
 
 async def _end_what_hangs_on(tx: Transaction, request: Any, at: datetime) -> None:

@@ -9,6 +9,8 @@ from pydantic import Field, model_validator
 from services.beds import actions, inventory, store, upkeep
 from services.beds.actions import Pool
 from services.beds.api_desk import add_desk_routes
+from services.beds.api_leaving import add_leaving_routes
+from services.beds.api_moves import add_move_routes
 from services.beds.api_ward import add_ward_routes
 from shared.access.policy import Permission
 from shared.contracts.envelope import AgeYears, Code
@@ -95,6 +97,8 @@ def router(door: Door, pool: Pool) -> APIRouter:
     _write_routes(routes, door)
     add_ward_routes(routes, door, pool)
     add_desk_routes(routes, door, pool)
+    add_move_routes(routes, door, pool)
+    add_leaving_routes(routes, door, pool)
     return routes
 
 

@@ -10,7 +10,7 @@ from services.beds import actions, desk, links, store
 from services.beds.actions import Pool
 from services.beds.rules import SoftRule, decide_again, weights_of
 from shared.access.policy import Permission
-from shared.contracts.envelope import Code
+from shared.contracts.envelope import Code, TravelMinutes
 from shared.db import Transaction
 from shared.errors import NotFound
 from shared.web import Answered, Body, Caller, Door, page_of
@@ -25,6 +25,7 @@ class AssignBed(Body):
     bed_id: BedId
     version: Version
     reason: Annotated[Code | None, Field(description="Why a rule is overridden.")] = None
+    travel_minutes: Annotated[TravelMinutes | None, Field(description="How long the way to the hospital is.")] = None
 
 
 class RefuseBed(Body):
@@ -100,6 +101,21 @@ def queued(row: Any, now: Any) -> dict[str, Any]:
     }
 
 
+def silent(row: Any) -> dict[str, Any]:
+    """Return one assignment whose ward is silent, as the desk shows it."""
+    return {
+        "encounter_id": row["encounter_id"],
+        "patient": {name: row[name] for name in ("patient_tok", "sex", "age_years", "isolation")},
+        "urgency": row["urgency"],
+        "bed_id": row["bed_id"],
+        "code": row["code"],
+        "ward": row["ward"],
+        "held_since": row["held_since"],
+        "held_until": row["hold_expires"],
+        "escalated_at": row["escalated_at"],
+    }
+
+
 def add_desk_routes(routes: APIRouter, door: Door, pool: Pool) -> None:
     """Add the doors of the desk."""
     _queue_routes(routes, door, pool)
@@ -139,7 +155,13 @@ def _queue_routes(routes: APIRouter, door: Door, pool: Pool) -> None:
             caller.require(Permission.BEDS_ASSIGN)
             tx.correlation_id = encounter_id
             held = await desk.assign_chosen_bed(
-                tx, pool, encounter_id, bed_id=body.bed_id, version=body.version, reason=body.reason
+                tx,
+                pool,
+                encounter_id,
+                bed_id=body.bed_id,
+                version=body.version,
+                reason=body.reason,
+                travel_minutes=body.travel_minutes,
             )
             answer = {
                 "encounter_id": encounter_id,
@@ -157,7 +179,7 @@ def _queue_routes(routes: APIRouter, door: Door, pool: Pool) -> None:
 
         async def act(tx: Transaction, caller: Caller) -> Answered:
             tx.correlation_id = encounter_id
-            held = await actions.locked_request(tx, encounter_id)
+            held = await store.locked_request(tx, encounter_id)
             caller.require(permission, ward=held["ward"])
             row = await desk.refuse_bed(
                 tx, pool, encounter_id, by=body.by, reason=body.reason, keeps_place=body.keeps_place
@@ -167,6 +189,28 @@ def _queue_routes(routes: APIRouter, door: Door, pool: Pool) -> None:
             )
 
         return await door.command(request, permission, act, body=body)
+
+    @routes.post(
+        "/encounters/{encounter_id}/acceptance", summary="The ward takes the patient who was given a bed in it"
+    )
+    async def accept(request: Request, encounter_id: UUID) -> Response:
+        async def act(tx: Transaction, caller: Caller) -> Answered:
+            tx.correlation_id = encounter_id
+            await desk.accept_assignment(tx, encounter_id, may=caller.requiring(Permission.BEDS_CLEAN))
+            return Answered({"encounter_id": encounter_id, "state": "accepted"}, "bed_request", encounter_id)
+
+        return await door.command(request, Permission.BEDS_CLEAN, act)
+
+    @routes.get("/escalations", summary="Beds given to wards that have said neither yes nor no in their time")
+    async def list_escalations(request: Request) -> Response:
+        page = page_of(request)
+
+        async def read(tx: Transaction, caller: Caller) -> Answered:
+            caller.require(Permission.BEDS_ASSIGN)
+            rows = await store.list_escalated(tx, limit=page.limit)
+            return Answered({"escalations": [silent(row) for row in rows]}, "bed_escalations")
+
+        return await door.query(request, Permission.BEDS_ASSIGN, read)
 
 
 def _decision_routes(routes: APIRouter, door: Door, pool: Pool) -> None:

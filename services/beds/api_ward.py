@@ -1,16 +1,17 @@
 """Doors of the board and of the wards: every bed live, a ward's work, cleaning, repair, moves of patients."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Annotated, Any
+from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
-from pydantic import Field
 from starlette.responses import StreamingResponse
 
-from services.beds import forecast, moves, store, upkeep
+from services.beds import forecast, leaving_store, moves_store, store, upkeep
 from services.beds.actions import Pool
-from services.beds.api_desk import BedId, Version
+from services.beds.milestones import Known, standing_of
 from services.beds.mirror import mark_of
 from shared.access.policy import Permission, scope_of
 from shared.contracts.envelope import Code
@@ -44,36 +45,12 @@ class CloseWard(Body):
     reason: Code
 
 
-class TransferPatient(Body):
-    """The bed a patient moves to."""
-
-    bed_id: BedId
-    version: Version
-    reason: Code
-    override: Annotated[bool, Field(description="Use the bed although a rule closes it.")] = False
-
-
-class SwapPatients(Body):
-    """Two patients who change beds."""
-
-    first_encounter_id: UUID
-    second_encounter_id: UUID
-    reason: Code
-
-
-class StartLeave(Body):
-    """Until when the patient is away."""
-
-    until: Moment
-
-
 def add_ward_routes(routes: APIRouter, door: Door, pool: Pool) -> None:
     """Add the doors of the board and of the wards."""
     _board_routes(routes, door, pool)
     _work_routes(routes, door, pool)
     _cleaning_routes(routes, door)
     _service_routes(routes, door)
-    _move_routes(routes, door, pool)
 
 
 def _board_routes(routes: APIRouter, door: Door, pool: Pool) -> None:
@@ -114,12 +91,20 @@ def _work_routes(routes: APIRouter, door: Door, pool: Pool) -> None:
             if ward not in pool.mirror.wards:
                 raise NotFound("There is no such ward.")
             rows = await store.list_ward_work(tx, ward)
+            lying = [row for row in rows if row["state"] == "arrived"]
+            steps: dict[UUID, dict[str, Known]] = {}
+            for step in await leaving_store.list_steps(tx, [row["encounter_id"] for row in lying]):
+                steps.setdefault(step["encounter_id"], {})[step["milestone"]] = Known(
+                    step["reached_at"], step["delay_reason"]
+                )
             views = [view for view in pool.mirror.views.values() if view["ward"] == ward]
             body = {
                 "ward": ward,
                 "as_of": tx.now,
                 "arriving": [_arriving(row, pool) for row in rows if row["state"] == "assigned"],
-                "lying": [_lying(row) for row in rows if row["state"] == "arrived"],
+                "lying": [_lying(row, steps.get(row["encounter_id"], {}), pool, tx.now) for row in lying],
+                "shares": [dict(row) for row in await moves_store.list_ward_shares(tx, ward)],
+                "moves": [moving(row) for row in await moves_store.list_moves(tx, wards=[ward], limit=100)],
                 "cleaning": [view for view in views if view["cleaning"] is not None],
                 "free": sum(view["commitment"] == "free" and view["condition"] == "U" for view in views),
             }
@@ -166,12 +151,22 @@ def _arriving(row: Any, pool: Pool) -> dict[str, Any]:
         "kind": row["kind"],
         "patient": _patient(row),
         "held_until": row["hold_expires"],
-        "refusable_until": row["since"] + pool.settings.refusal if row["kind"] == "inpatient" else None,
+        "refusable_until": row["since"] + pool.settings.refusal
+        if row["kind"] == "inpatient" and row["host_id"] is None
+        else None,
         "bed_ready": row["condition"] == "U",
+        "travel_minutes": row["travel_minutes"],
+        "accepted_at": row["accepted_at"],
+        "escalated_at": row["escalated_at"],
+        "host_encounter_id": row["host_id"],
     }
 
 
-def _lying(row: Any) -> dict[str, Any]:
+def _lying(row: Any, known: Mapping[str, Known], pool: Pool, now: datetime) -> dict[str, Any]:
+    standing = standing_of(
+        pool.steps.steps, known, leaving_at=_expected(row), ordered_at=row["discharge_ordered_at"], now=now
+    )
+    is_host = row["share_id"] is None
     return {
         "encounter_id": row["encounter_id"],
         "bed_id": row["bed_id"],
@@ -180,7 +175,39 @@ def _lying(row: Any) -> dict[str, Any]:
         "since": row["since"],
         "leaving_at": row["leaving_at"],
         "discharge_ordered_at": row["discharge_ordered_at"],
-        "away": row["commitment"] == "leave",
+        "away": is_host and row["commitment"] == "leave",
+        "away_until": row["away_until"] if is_host and row["commitment"] == "leave" else None,
+        "came_back_at": row["back_at"],
+        "host_encounter_id": row["host_id"],
+        "milestones": [asdict(step) for step in standing],
+    }
+
+
+def _expected(row: Any) -> datetime | None:
+    """Return when the patient was expected to leave before the order made it now."""
+    if row["expected_at"] is not None or row["discharge_ordered_at"] is None:
+        found: datetime | None = row["expected_at"] or row["leaving_at"]
+        return found
+    return None if row["stay_days"] is None else row["since"] + timedelta(days=row["stay_days"])
+
+
+def moving(row: Any) -> dict[str, Any]:
+    """Return one wanted or announced move as wards and the desk see it."""
+    return {
+        "encounter_id": row["encounter_id"],
+        "patient": _patient(row),
+        "state": row["state"],
+        "reason": row["reason"],
+        "urgent": row["urgent"],
+        "from_bed_id": row["from_bed_id"],
+        "from_code": row["from_code"],
+        "from_ward": row["from_ward"],
+        "to_bed_id": row["bed_id"],
+        "to_code": row["to_code"],
+        "to_ward": row["to_ward"],
+        "planned_at": row["planned_at"],
+        "held_until": row["hold_expires"],
+        "requested_at": row["requested_at"],
     }
 
 
@@ -253,60 +280,3 @@ def _service_routes(routes: APIRouter, door: Door) -> None:
             return Answered({"ward": ward, "open": True}, "ward", ward)
 
         return await door.command(request, Permission.BEDS_MANAGE, act)
-
-
-def _move_routes(routes: APIRouter, door: Door, pool: Pool) -> None:
-    @routes.post("/encounters/{encounter_id}/transfer", summary="Move a patient to another bed")
-    async def transfer(request: Request, encounter_id: UUID, body: TransferPatient) -> Response:
-        async def act(tx: Transaction, caller: Caller) -> Answered:
-            tx.correlation_id = encounter_id
-            bed = await moves.transfer_patient(
-                tx,
-                pool,
-                encounter_id,
-                bed_id=body.bed_id,
-                version=body.version,
-                reason=body.reason,
-                override=body.override,
-                may=caller.requiring(Permission.BEDS_ASSIGN),
-            )
-            answer = {"encounter_id": encounter_id, "bed_id": bed.bed_id, "bed_code": bed.code, "ward": bed.ward}
-            return Answered(answer, "encounter", encounter_id)
-
-        return await door.command(request, Permission.BEDS_ASSIGN, act, body=body)
-
-    @routes.post("/swaps", summary="Let two patients change beds: both or none")
-    async def swap(request: Request, body: SwapPatients) -> Response:
-        async def act(tx: Transaction, caller: Caller) -> Answered:
-            tx.correlation_id = body.first_encounter_id
-            first, second = await moves.swap_patients(
-                tx,
-                pool,
-                body.first_encounter_id,
-                body.second_encounter_id,
-                reason=body.reason,
-                may=caller.requiring(Permission.BEDS_ASSIGN),
-            )
-            return Answered(
-                {"first_bed_code": first.code, "second_bed_code": second.code}, "encounter", body.first_encounter_id
-            )
-
-        return await door.command(request, Permission.BEDS_ASSIGN, act, body=body)
-
-    @routes.post("/encounters/{encounter_id}/leave", summary="The patient is away, the bed is kept")
-    async def start_leave(request: Request, encounter_id: UUID, body: StartLeave) -> Response:
-        async def act(tx: Transaction, caller: Caller) -> Answered:
-            tx.correlation_id = encounter_id
-            await moves.start_leave(tx, encounter_id, until=body.until, may=caller.requiring(Permission.BEDS_CLEAN))
-            return Answered({"encounter_id": encounter_id, "state": "on_leave"}, "encounter", encounter_id)
-
-        return await door.command(request, Permission.BEDS_CLEAN, act, body=body)
-
-    @routes.post("/encounters/{encounter_id}/leave-end", summary="The patient is back")
-    async def end_leave(request: Request, encounter_id: UUID) -> Response:
-        async def act(tx: Transaction, caller: Caller) -> Answered:
-            tx.correlation_id = encounter_id
-            await moves.end_leave(tx, encounter_id, may=caller.requiring(Permission.BEDS_CLEAN))
-            return Answered({"encounter_id": encounter_id, "state": "arrived"}, "encounter", encounter_id)
-
-        return await door.command(request, Permission.BEDS_CLEAN, act)

@@ -45,6 +45,7 @@ async def on_bed_requested(pool: Pool, tx: Transaction, event: BedRequested, env
         equipment=list(event.equipment),
         stay_days=event.expected_stay_days,
         partner=event.partner,
+        travel_minutes=event.travel_minutes,
         **{"class": event.bed_class},
     )
 

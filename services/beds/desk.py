@@ -110,7 +110,8 @@ async def refuse_bed(
 ) -> Any:
     """Ward or patient says no to the held bed; the request waits again, and that ward or bed is not offered again (R36).
 
-    A ward that says nothing for `refusal_minutes` is too late, and the bed managers are told (`escalate_silence`). A patient who refuses keeps the place only when that is said.
+    A ward that says nothing for `refusal_minutes` is too late, and the bed managers are told (`escalate_silence`). A patient
+    who refuses keeps the place only when that is said.
 
     Raises:
         Refused: no bed is held (nothing_held), it is a day bed (day_bed_by_slot), the ward is too late (too_late_to_refuse).

@@ -1,5 +1,6 @@
 """Patients who lie in a bed move: at once, as announced, with each other, away for a while. All or nothing, in one commit (BED-7)."""
 
+import contextlib
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -144,7 +145,9 @@ async def transfer_patient(
     return bed
 
 
-async def _move(tx: Transaction, pool: Pool, request: Any, bed: Bed, reason: str, *, was_announced: bool = False) -> None:
+async def _move(
+    tx: Transaction, pool: Pool, request: Any, bed: Bed, reason: str, *, was_announced: bool = False
+) -> None:
     """Put a patient from the place that was, a bed or a share, into a bed; guests come along."""
     tx.correlation_id = request["encounter_id"]
     is_guest = request["share_id"] is not None
@@ -176,7 +179,9 @@ def _moved(tx: Transaction, request: Any, bed: Bed, reason: str, *, was_announce
     )
 
 
-async def cancel_transfer(tx: Transaction, pool: Pool, encounter_id: UUID, *, reason: str, lay_in_it: bool, may: May) -> Bed:
+async def cancel_transfer(
+    tx: Transaction, pool: Pool, encounter_id: UUID, *, reason: str, lay_in_it: bool, may: May
+) -> Bed:
     """Take the last move back: the patient lies, and has lain all the time, in the bed from before (A12).
 
     The new bed is as it was, or to be cleaned when somebody lay in it all the same.
@@ -195,9 +200,7 @@ async def cancel_transfer(tx: Transaction, pool: Pool, encounter_id: UUID, *, re
     old = beds[before["bed_id"]]
     cleaning = (await inventory.get_bed(tx, old.bed_id))["cleaning"]
     if cleaning == "started":
-        raise Refused(
-            "The old bed is being cleaned; wait until that is done.", code="being_cleaned", bed=old.code
-        )
+        raise Refused("The old bed is being cleaned; wait until that is done.", code="being_cleaned", bed=old.code)
     need = need_of(pool, request, tx.now)
     if old.commitment == "free":
         rule = closing_rule(need, _as_if_empty(old), wards[old.ward], _room_without(beds, old, request))
@@ -264,7 +267,9 @@ async def announce_transfer(
     if planned_at > tx.now + timedelta(hours=pool.settings.horizon_hours):
         raise Refused("That is too far off; a bed held for long stands empty meanwhile.", code="too_far_off")
     bed, chosen = await _target(tx, pool, request, bed_id=bed_id, version=version, override=override)
-    return bed, await _announce(tx, pool, request, chosen, move, reason, planned_at, override_reason=reason if override else None)
+    return bed, await _announce(
+        tx, pool, request, chosen, move, reason, planned_at, override_reason=reason if override else None
+    )
 
 
 async def _announce(
@@ -342,9 +347,7 @@ async def complete_announced_transfer(tx: Transaction, pool: Pool, encounter_id:
     _require_here(request, beds)
     bed = beds[move["bed_id"]]
     if bed.service != "active" or bed.condition != "U":
-        raise Refused(
-            "The bed cannot take anybody now.", code="bed_not_ready", bed=bed.code, condition=bed.condition
-        )
+        raise Refused("The bed cannot take anybody now.", code="bed_not_ready", bed=bed.code, condition=bed.condition)
     await moves_store.drop_hold(tx, move["claim_id"])
     await _move(tx, pool, request, bed, move["reason"], was_announced=True)
     await moves_store.finish_move(tx, move["id"])
@@ -361,11 +364,15 @@ async def serve_wanted_moves(tx: Transaction, pool: Pool) -> int:
         move = None if request["move_id"] is None else await moves_store.get_move(tx, request["move_id"])
         if request["state"] != "arrived" or move is None or move["state"] != "wanted":
             continue
-        chosen = await choose_bed(tx, pool, {**request, "kind": "inpatient", "source": "live", "until_at": None, "from_at": tx.now})
+        chosen = await choose_bed(
+            tx, pool, {**request, "kind": "inpatient", "source": "live", "until_at": None, "from_at": tx.now}
+        )
         if isinstance(chosen, NoBed):
             continue
-        await _announce(tx, pool, request, chosen, move, move["reason"], tx.now)
-        served += 1
+        with contextlib.suppress(Refused):  # who has another bed held already, for another stay, is moved by hand
+            async with tx.conn.transaction():
+                await _announce(tx, pool, request, chosen, move, move["reason"], tx.now)
+            served += 1
     return served
 
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from services.beds import domain, moves_store, store
 from services.beds.announced import cancel_move
-from services.beds.domain import May, NoShare, Sharer, ShareKind
+from services.beds.domain import May, NoShare, ShareKind, Sharer
 from services.beds.rules import Bed
 from services.beds.settings import Settings
 from shared.contracts.beds import (
@@ -56,8 +56,9 @@ async def declare_share(
     """
     if guest_id == host_id:
         raise Refused("Nobody is the guest of the own bed.", code="same_stay")
-    stays = {stay: await store.locked_request(tx, stay) for stay in sorted({host_id, guest_id or host_id})}
-    host, guest = stays[host_id], None if guest_id is None else stays[guest_id]
+    # The host first, everywhere: so nobody who moves the host waits for somebody who waits for the host.
+    host = await store.locked_request(tx, host_id)
+    guest = None if guest_id is None else await store.locked_request(tx, guest_id)
     may(host["ward"])
     shares = await moves_store.list_shares(tx, host_id)
     refusal = domain.why_no_share(
@@ -150,14 +151,12 @@ async def end_share(tx: Transaction, share_id: UUID, *, reason: str, may: May) -
     share = await moves_store.get_share(tx, share_id)
     if share is None:
         raise NotFound("There is no such share.")
-    stays = {
-        stay: await store.locked_request(tx, stay) for stay in sorted({share["host_id"], share["guest_id"]} - {None})
-    }
-    host = stays[share["host_id"]]
+    host = await store.locked_request(tx, share["host_id"])
+    guest = None if share["guest_id"] is None else await store.locked_request(tx, share["guest_id"])
     may(host["ward"])
     await _end(tx, share_id, tx.now, reason)
-    if share["guest_id"] is not None:
-        await _wait(tx, stays[share["guest_id"]])
+    if guest is not None:
+        await _wait(tx, guest)
     return host
 
 
@@ -218,18 +217,14 @@ async def _wait(tx: Transaction, guest: Any) -> None:
     if is_here:
         outbox.append(
             tx,
-            BedRequestOpened(
-                encounter_id=guest["encounter_id"], patient_tok=guest["patient_tok"], kind=guest["kind"]
-            ),
+            BedRequestOpened(encounter_id=guest["encounter_id"], patient_tok=guest["patient_tok"], kind=guest["kind"]),
         )
     else:
         outbox.append(tx, _without_hold(guest))
 
 
 def _without_hold(guest: Any) -> BedHoldExpired:
-    return BedHoldExpired(
-        encounter_id=guest["encounter_id"], patient_tok=guest["patient_tok"], bed_id=guest["bed_id"]
-    )
+    return BedHoldExpired(encounter_id=guest["encounter_id"], patient_tok=guest["patient_tok"], bed_id=guest["bed_id"])
 
 
 def _assigned(tx: Transaction, settings: Settings, guest: Any, bed_id: int, code: str, ward: str) -> BedAssigned:
@@ -245,7 +240,15 @@ def _assigned(tx: Transaction, settings: Settings, guest: Any, bed_id: int, code
 
 
 def _moved(
-    tx: Transaction, guest: Any, bed_id: int, code: str, ward: str, reason: str, *, shared: bool, from_shared: bool = False
+    tx: Transaction,
+    guest: Any,
+    bed_id: int,
+    code: str,
+    ward: str,
+    reason: str,
+    *,
+    shared: bool,
+    from_shared: bool = False,
 ) -> BedTransferred:
     return BedTransferred(
         encounter_id=guest["encounter_id"],

@@ -30,8 +30,8 @@ async def insert_request(tx: Transaction, encounter_id: UUID, patient_tok: UUID,
     """Write a request; False when this stay has one already."""
     done: str = await tx.conn.execute(
         "INSERT INTO bed_request (encounter_id, patient_tok, kind, state, sex, specialty, urgency, isolation, level, from_at,"
-        " until_at, age_years, class, equipment, stay_days, partner, source, requested_at)"
-        " SELECT $1, $2, $3, 'waiting', $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17"
+        " until_at, age_years, class, equipment, stay_days, partner, source, requested_at, travel_minutes)"
+        " SELECT $1, $2, $3, 'waiting', $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18"
         " WHERE NOT EXISTS (SELECT FROM bed_request WHERE encounter_id = $1)",
         encounter_id,
         patient_tok,
@@ -50,6 +50,7 @@ async def insert_request(tx: Transaction, encounter_id: UUID, patient_tok: UUID,
         facts["partner"],
         tx.source,
         tx.now,
+        facts.get("travel_minutes"),
     )
     return done.endswith("1")
 
@@ -434,7 +435,8 @@ async def mark_accepted(tx: Transaction, encounter_id: UUID) -> bool:
 async def list_silent(tx: Transaction, patience: timedelta) -> list[Any]:
     """Lock and return assigned stays whose ward has said nothing for so long, and nobody was told yet."""
     rows: list[Any] = await tx.conn.fetch(
-        "SELECT r.encounter_id, r.patient_tok, r.bed_id, b.ward FROM bed_claim c JOIN bed_request r ON r.claim_id = c.id JOIN bed b ON b.bed_id = r.bed_id"
+        "SELECT r.encounter_id, r.patient_tok, r.bed_id, b.ward FROM bed_claim c JOIN bed_request r ON r.claim_id = c.id"
+        " JOIN bed b ON b.bed_id = r.bed_id"
         " WHERE c.state = 'held' AND NOT c.slot AND lower(c.during) <= $1::timestamptz - $2::interval AND r.state = 'assigned' AND r.source = 'live'"
         " AND r.accepted_at IS NULL AND r.escalated_at IS NULL ORDER BY r.encounter_id LIMIT 50 FOR UPDATE OF r SKIP LOCKED",
         tx.now,

@@ -2,7 +2,7 @@
 
 owns    accounts, charges, deposits, settlements, the ledger (every amount is whole fen, R17)
 in      admission.encounters.v1 (PatientAdmitted opens, AdmissionCancelled voids), daysurgery.cases.v1 (DaySurgeryArrived
-        opens; a conversion keeps the account), beds.allocations.v1 (BedOccupied, BedTransferred: whose ward it is)
+        opens; a conversion keeps the account), beds.allocations.v1 (BedOccupied, BedTransferred, TransferCancelled: whose ward it is)
 out     billing.accounts.v1, key account_id
 laws    domain.py decides, migrations/ enforce again, ledger_violations() checks every account (I4, I5, I9, I10, D3)
 """

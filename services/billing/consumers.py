@@ -7,7 +7,7 @@ its arrival is read. Whatever comes first opens the account, and it opens once.
 from services.billing import actions
 from services.billing.domain import NotOpen
 from shared.contracts.admission import AdmissionCancelled, PatientAdmitted
-from shared.contracts.beds import BedOccupied, BedTransferred
+from shared.contracts.beds import BedOccupied, BedTransferred, TransferCancelled
 from shared.contracts.daysurgery import DaySurgeryArrived
 from shared.contracts.envelope import Envelope
 from shared.db import Transaction
@@ -58,10 +58,16 @@ async def on_bed_transferred(tx: Transaction, event: BedTransferred, envelope: E
     await actions.note_ward(tx, encounter_id=event.encounter_id, ward=event.ward)
 
 
+async def on_transfer_cancelled(tx: Transaction, event: TransferCancelled, envelope: Envelope) -> None:
+    """The patient is in the ward from before the move (A12)."""
+    await actions.note_ward(tx, encounter_id=event.encounter_id, ward=event.ward)
+
+
 SUBSCRIPTIONS = (
     Subscription(PatientAdmitted, on_patient_admitted),
     Subscription(AdmissionCancelled, on_admission_cancelled),
     Subscription(DaySurgeryArrived, on_day_surgery_arrived),
     Subscription(BedOccupied, on_bed_occupied),
     Subscription(BedTransferred, on_bed_transferred),
+    Subscription(TransferCancelled, on_transfer_cancelled),
 )

@@ -22,6 +22,7 @@ from shared.contracts.admission import (
     PreAdmissionRegistered,
 )
 from shared.contracts.beds import (
+    AnnouncedTransferCancelled,
     BedAdded,
     BedAssigned,
     BedHoldExpired,
@@ -31,6 +32,8 @@ from shared.contracts.beds import (
     BedTransferred,
     BedVacated,
     BedWaitlisted,
+    TransferAnnounced,
+    TransferCancelled,
 )
 from shared.contracts.daysurgery import (
     DayBedRequested,
@@ -152,7 +155,7 @@ class Views:
             return False
         if isinstance(event, BedAdded):
             self._count(event.ward, "beds", 1)
-        elif isinstance(event, BedVacated):
+        elif isinstance(event, BedVacated) and not event.shared:
             self._lie(self._stay(event.encounter_id), event.bed_id, event.ward, -1)
         elif type(event) in STATE_OF_STAY:
             self._take_state(event, "stay", STATE_OF_STAY[type(event)], version)
@@ -186,7 +189,11 @@ class Views:
         if isinstance(event, BedAssigned):
             stay = self._stay(event.encounter_id)
             stay.request.set("assigned", version)
-            self._hold(stay, event.ward, version)
+            if not event.shared:
+                self._hold(stay, event.ward, version)
+        elif isinstance(event, TransferAnnounced):
+            self._hold(self._stay(event.encounter_id), event.ward, version)
+            return
         elif isinstance(event, BedWaitlisted):
             stay = self._stay(event.encounter_id)
             stay.request.set("waiting", version)
@@ -194,14 +201,23 @@ class Views:
             stay = self._stay(event.encounter_id)
             stay.request.set("waiting", version)
             self._hold(stay, None, version)
-        elif isinstance(event, BedRequestCancelled):
+        elif isinstance(event, (BedRequestCancelled, AnnouncedTransferCancelled)):
             stay = self._stay(event.encounter_id)
             self._hold(stay, None, version)
         elif isinstance(event, BedOccupied):
             stay = self._stay(event.encounter_id)
             self._hold(stay, None, version)
-            self._lie(stay, event.bed_id, event.ward, 1)
+            if not event.shared:
+                self._lie(stay, event.bed_id, event.ward, 1)
         elif isinstance(event, BedTransferred):
+            stay = self._stay(event.encounter_id)
+            if event.announced:
+                self._hold(stay, None, version)
+            if not event.from_shared:
+                self._lie(stay, event.from_bed_id, event.from_ward, -1)
+            if not event.shared:
+                self._lie(stay, event.bed_id, event.ward, 1)
+        elif isinstance(event, TransferCancelled):
             stay = self._stay(event.encounter_id)
             self._lie(stay, event.from_bed_id, event.from_ward, -1)
             self._lie(stay, event.bed_id, event.ward, 1)

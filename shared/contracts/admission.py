@@ -3,7 +3,18 @@
 from typing import ClassVar, Literal
 from uuid import UUID
 
-from shared.contracts.envelope import AgeYears, Code, Event, Instant, PayerKind, Sex, StayDays, Topic, Urgency
+from shared.contracts.envelope import (
+    AgeYears,
+    Code,
+    Event,
+    Instant,
+    PayerKind,
+    Sex,
+    StayDays,
+    Topic,
+    TravelMinutes,
+    Urgency,
+)
 
 PATIENTS = Topic("admission.patients.v1", owner="admission", key="patient_tok")
 ENCOUNTERS = Topic("admission.encounters.v1", owner="admission", key="encounter_id")
@@ -59,6 +70,8 @@ class BedRequested(EncounterEvent):
     equipment: tuple[Code, ...] = ()
     bed_class: BedClass = "any"
     partner: Code | None = None
+    travel_minutes: TravelMinutes | None = None
+    """How long the way to the hospital is: the bed is held longer for who comes from afar."""
 
 
 class PreAdmissionCancelled(EncounterEvent):

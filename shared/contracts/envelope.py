@@ -168,6 +168,8 @@ class Envelope:
 Instant = AwareDatetime
 StayDays = Annotated[int, Field(ge=0, le=3650)]
 AgeYears = Annotated[int, Field(ge=0, le=130)]
+TravelMinutes = Annotated[int, Field(ge=0, le=2880)]
+
 __all__ = [
     "UUID",
     "AgeYears",
@@ -181,5 +183,6 @@ __all__ = [
     "Source",
     "StayDays",
     "Topic",
+    "TravelMinutes",
     "Urgency",
 ]

@@ -95,6 +95,7 @@ async def _live(hospital: Hospital) -> dict[str, str]:
     await hospital.do(f"/followup/tasks/{done}/completion", {"outcome": "well"})
     wanted = await hospital.request_stay(await hospital.register_patient())
     second = await hospital.request_stay(tok)
+    share = await hospital.do(f"/beds/encounters/{lying}/shares", {"kind": "companion"})
     case = await hospital.do("/daysurgery/cases", {"patient_tok": tok, "procedure": COLONOSCOPY})
     booked = await hospital.do(
         "/daysurgery/cases", {"patient_tok": await hospital.register_patient(), "procedure": COLONOSCOPY}
@@ -116,6 +117,7 @@ async def _live(hospital: Hospital) -> dict[str, str]:
         "open_task": open_task,
         "wanted": wanted,
         "second": second,
+        "share": share["share_id"],
         "case": case["case_id"],
         "booked": booked["case_id"],
         "parked": "1",

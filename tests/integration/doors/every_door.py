@@ -14,7 +14,9 @@ PASSWORD = "caocao mengde 1771"
 SERVICES = ("admission", "beds", "billing", "daysurgery", "followup", "access")
 EVERYBODY = tuple(role for role in Role if role is not Role.IMPORTER)
 UNKNOWN = {
-    **dict.fromkeys(("tok", "lying", "charge", "reversed", "deposit", "gone", "task", "wanted", "case", "user"), ""),
+    **dict.fromkeys(
+        ("tok", "lying", "charge", "reversed", "deposit", "gone", "task", "wanted", "case", "user", "share"), ""
+    ),
     **dict.fromkeys(("bed", "parked"), "999999999"),
     "ward": "nowhere",
 }
@@ -78,6 +80,8 @@ BED = {
     "isolation": False,
 }
 CHOICE = {"bed_id": 1, "version": 1, "reason": CANARY}
+ASSIGNMENT = {**CHOICE, "travel_minutes": 90}
+ANNOUNCED = {**CHOICE, "override": False, "planned_at": NOW.isoformat()}
 NO_REQUEST = (409, "no_bed_request")
 CASE = {
     "patient_tok": "{tok}",
@@ -125,8 +129,21 @@ DOORS = (
     At("beds", "POST", "/encounters/{lying}/transfer", {**CHOICE, "override": False}, NO_REQUEST, fact=False),
     At("beds", "POST", "/encounters/{lying}/leave", {"until": NOW.isoformat()}, NO_REQUEST, fact=False),
     At("beds", "POST", "/encounters/{lying}/leave-end", None, NO_REQUEST, fact=False),
+    At("beds", "POST", "/encounters/{lying}/transfer-cancellation", {**REASON, "lay_in_it": True}, NO_REQUEST, fact=False),
+    At("beds", "POST", "/encounters/{lying}/announced-transfer", ANNOUNCED, NO_REQUEST, fact=False),
+    At("beds", "POST", "/encounters/{lying}/announced-transfer-cancellation", REASON, NO_REQUEST, fact=False),
+    At("beds", "POST", "/encounters/{lying}/announced-transfer-completion", None, NO_REQUEST, fact=False),
+    At("beds", "POST", "/encounters/{lying}/leave-cancellation", REASON, NO_REQUEST, fact=False),
+    At("beds", "POST", "/encounters/{lying}/leave-end-cancellation", REASON, NO_REQUEST, fact=False),
+    At("beds", "POST", "/encounters/{lying}/shares", {"kind": "newborn", "guest_encounter_id": "{wanted}"}, NO_REQUEST, fact=False),
+    At("beds", "POST", "/shares/{share}/end", REASON, NOT_FOUND, fact=False),
+    At("beds", "POST", "/encounters/{lying}/expected-leaving", {**REASON, "at": NOW.isoformat()}, NO_REQUEST, fact=False),
+    At("beds", "POST", "/encounters/{lying}/milestones/bill_ready", None, NO_REQUEST, fact=False),
+    At("beds", "POST", "/encounters/{lying}/milestones/bill_ready/cancellation", REASON, NO_REQUEST, fact=False),
+    At("beds", "POST", "/encounters/{lying}/milestones/bill_ready/delay", REASON, NO_REQUEST, fact=False),
+    At("beds", "POST", "/encounters/{wanted}/acceptance", None, NO_REQUEST, fact=False),
     At("beds", "POST", "/swaps", {"first_encounter_id": "{lying}", "second_encounter_id": "{wanted}", **REASON}, fact=False),
-    At("beds", "POST", "/requests/{wanted}/assignment", CHOICE, NO_REQUEST, fact=False),
+    At("beds", "POST", "/requests/{wanted}/assignment", ASSIGNMENT, NO_REQUEST, fact=False),
     At("beds", "POST", "/encounters/{wanted}/refusal", {"by": "ward", "keeps_place": True, **REASON}, NO_REQUEST, fact=False),
     At("beds", "POST", "/encounters/{wanted}/queue-link", None, NOT_FOUND, fact=False),
     At("beds", "POST", "/plan/acceptance", {"items": [{"encounter_id": "{wanted}", "bed_id": 1, "version": 1}]}, fact=False),
