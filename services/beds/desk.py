@@ -12,6 +12,7 @@ from services.beds.domain import May
 from services.beds.plan import Plan, Waiting, make_plan
 from services.beds.rules import (
     Evaluation,
+    HardRule,
     Need,
     Scored,
     closing_rule,
@@ -20,6 +21,7 @@ from services.beds.rules import (
     loads_of,
     parts_of,
     rooms_of,
+    soonest,
 )
 from shared.contracts.beds import AssignmentAccepted, AssignmentEscalated, BedRefused
 from shared.db import Database, Transaction, transaction
@@ -37,12 +39,39 @@ def proposals(pool: Pool, need: Need) -> dict[str, Any]:
     judged = pool.mirror.judge_all(need)
     return {
         "rules_version": pool.mirror.weights.version,
+        "waiting_reason": None if judged.possible else judged.waiting_reason,
+        "soonest": [] if judged.possible else _soonest(pool, need),
         "proposals": [proposal(scored) for scored in judged.possible[:PROPOSALS_MAX]],
         "closed": [
             {"rule": rule.value, "beds": count, "wards": list(judged.closed_wards[rule])}
             for rule, count in sorted(judged.closed.items(), key=lambda group: -group[1])
         ],
     }
+
+
+def _soonest(pool: Pool, need: Need) -> list[dict[str, Any]]:
+    """Return the beds that may be had next: those being cleaned first, then the dirty ones, then those whose patients leave."""
+    mirror = pool.mirror
+    found = soonest(need, mirror.beds.values(), mirror.wards, mirror.rooms)
+    shown = [
+        {
+            "bed_id": bed.bed_id,
+            "code": bed.code,
+            "ward": bed.ward,
+            "waits_for": rule.value,
+            "cleaning": mirror.views[bed.bed_id]["cleaning"],
+            "leaving_at": mirror.views[bed.bed_id]["leaving_at"],
+        }
+        for bed, rule in found
+        if mirror.views[bed.bed_id]["cleaning"] or mirror.views[bed.bed_id]["leaving_at"] or rule is HardRule.QUOTA
+    ]
+    shown.sort(key=_turn)
+    return shown[:PROPOSALS_MAX]
+
+
+def _turn(bed: dict[str, Any]) -> tuple[int, str]:
+    cleaning = bed["cleaning"]
+    return 2 if cleaning is None else int(cleaning["state"] != "started"), bed["leaving_at"] or ""
 
 
 def proposal(scored: Scored) -> dict[str, Any]:

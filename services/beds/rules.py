@@ -211,6 +211,27 @@ def room_of(beds: Iterable[Bed]) -> Room:
     return Room(all_beds, frozenset(bed.sex for bed in taken), any(bed.isolation_patient for bed in taken))
 
 
+def soonest(
+    need: Need, beds: Iterable[Bed], wards: Mapping[str, Ward], rooms: Mapping[str, Room]
+) -> list[tuple[Bed, HardRule]]:
+    """Return the beds this patient may have as soon as they are clean, empty or theirs to give, with what they wait for.
+
+    It answers "when, then?" where no bed is possible now (R10): a dirty bed, one whose patient leaves, a partner's bed before
+    its hour. A room is judged without the bed's own patient.
+    """
+    found = []
+    for bed in beds:
+        ward, room = wards[bed.ward], rooms[bed.room]
+        rule = closing_rule(need, bed, ward, room)
+        if rule not in (HardRule.COMMITMENT, HardRule.CONDITION, HardRule.QUOTA):
+            continue
+        then = replace(bed, commitment="free", condition="U", busy_until=None, quota=None)
+        around = room_of(then if other.bed_id == bed.bed_id else other for other in room.beds)
+        if closing_rule(need, then, ward, around) is None:
+            found.append((bed, rule))
+    return found
+
+
 def _ward_takes(need: Need, ward: Ward) -> bool:
     """Say whether an exclusive ward is for this patient; a child belongs to the children's ward whatever the specialty."""
     if not ward.exclusive or need.level == "critical" or need.kind == "day":

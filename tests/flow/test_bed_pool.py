@@ -271,6 +271,27 @@ async def test_the_desk_sees_the_best_beds_with_their_points_and_why_all_others_
     assert await hospital.refused(f"/beds/requests/{stay}/assignment", body) == "not_waiting"
 
 
+async def test_who_can_have_no_bed_now_is_told_why_and_which_bed_comes_first(hospital: Hospital):
+    await hospital.sql(
+        "beds",
+        "UPDATE bed SET service = 'suspended', suspended_reason = 'repair' WHERE room NOT IN ('3A-R03', '3A-R04')",
+    )
+    await hospital.look()
+    stays = [await hospital.admit(**WANTED) for _ in range(2)]
+    waiting = await hospital.request_stay(await hospital.register_patient(sex="male"), **WANTED)
+    await hospital.look()
+    seen = await hospital.see(f"/beds/requests/{waiting}/proposals")
+    assert (seen["proposals"], seen["waiting_reason"]) == ([], "no_free_bed")
+    beds = [await hospital.bed_of(stay) for stay in stays]
+    assert {bed["code"] for bed in seen["soonest"]} == {bed["bed_code"] for bed in beds}, (
+        "single rooms, whoever lies there"
+    )
+    await hospital.do(f"/admission/encounters/{stays[1]}/discharge")
+    await hospital.look()
+    first, *_ = (await hospital.see(f"/beds/requests/{waiting}/proposals"))["soonest"]
+    assert (first["code"], first["waits_for"]) == (beds[1]["bed_code"], "condition")
+
+
 async def test_a_rule_is_overridden_only_with_a_reason_which_is_kept(hospital: Hospital):
     stay = await hospital.request_stay(
         await hospital.register_patient(), **WANTED, expected_admit_at="2026-03-09T08:00:00+08:00"

@@ -5,10 +5,11 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import openapiTS, { astToString } from 'openapi-typescript'
 
 const folder = new URL('../src/api/generated/', import.meta.url)
-const wardstream = new URL('../../.venv/bin/wardstream', import.meta.url).pathname
+const root = new URL('../../', import.meta.url).pathname
+const python = `${root}.venv/bin/python`
 mkdirSync(folder, { recursive: true })
 for (const service of ['access', 'admission', 'beds']) {
-  const document = execFileSync(wardstream, ['openapi', service, '--json'], { encoding: 'utf8', maxBuffer: 2 ** 26 })
+  const document = execFileSync(python, ['-m', 'infra.cli.main', 'openapi', service, '--json'], { cwd: root, encoding: 'utf8', maxBuffer: 2 ** 26 })
   const head = `// Written by \`npm run client\` from the OpenAPI document of ${service}; not edited by hand.\n\n`
   writeFileSync(new URL(`${service}.d.ts`, folder), head + astToString(await openapiTS(JSON.parse(document))))
 }

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -17,6 +18,8 @@ pytestmark = pytest.mark.asyncio
 
 SERVICE = "beds"
 WANTING = 64
+TRIED_AGAIN: tuple[type[BaseException], ...] = (*CONTENTION, asyncpg.UniqueViolationError)
+"""What a door tries again after; the second when two facts of one stay are written at once."""
 
 
 def row(code: str, ward: str, room: str, **more: Any) -> dict[str, Any]:
@@ -216,7 +219,7 @@ async def tried(db: Database, act: Callable[[Transaction], Awaitable[Any]]) -> s
             return "done"
         except Refused as refused:
             return refused.code
-        except (*CONTENTION, asyncpg.UniqueViolationError):
+        except TRIED_AGAIN:
             await asyncio.sleep(0.005)
     raise AssertionError("No answer.")
 
@@ -253,7 +256,7 @@ async def test_v1_a_bed_is_shared_only_as_declared_whatever_happens_at_once(pool
                     await moves.swap_patients(tx, pool, mother, other, reason="test", may=lambda _: None)
                 case 4 if share is not None:
                     await shares.end_share(tx, share, reason="test", may=lambda _: None)
-                case 5:
+                case _:
                     await actions.occupy_bed(tx, child, tx.now)
 
         await tried(pool_db, do)
@@ -263,8 +266,12 @@ async def test_v1_a_bed_is_shared_only_as_declared_whatever_happens_at_once(pool
             await act(number, turn)
 
     await asyncio.gather(*(live(number) for number in range(8)))
+
+    async def leave(tx: Transaction, mother: UUID) -> None:
+        await actions.vacate_bed(tx, mother, tx.now)
+
     await asyncio.gather(
-        *(tried(pool_db, lambda tx, mother=mother: actions.vacate_bed(tx, mother, tx.now)) for mother in mothers[:2]),
+        *(tried(pool_db, partial(leave, mother=mother)) for mother in mothers[:2]),
         *(live(number) for number in range(4)),
     )
     declared = await pool_db.pool.fetchval("SELECT count(*) FROM outbox WHERE type LIKE '%ShareDeclared%'")
@@ -327,7 +334,7 @@ async def test_v1_one_free_bed_is_announced_to_one_patient_of_many(pool_db: Data
             may=lambda _: None,
         )
 
-    answers = await asyncio.gather(*(tried(pool_db, lambda tx, stay=stay: announce(tx, stay)) for stay in stays))
+    answers = await asyncio.gather(*(tried(pool_db, partial(announce, stay=stay)) for stay in stays))
     assert sorted(answers) == ["bed_changed"] * 7 + ["done"]
     winner = stays[answers.index("done")]
 

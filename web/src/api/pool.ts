@@ -1,4 +1,15 @@
 /** The bed pool's answers. Its doors describe their bodies but not their answers, so the answers are written down here once. */
+import type { components } from '@/api/generated/beds'
+
+type Bodies = components['schemas']
+export type TransferBody = Bodies['TransferPatient']
+export type AnnounceBody = Bodies['AnnounceTransfer']
+export type CancelTransferBody = Bodies['CancelTransfer']
+export type SwapBody = Bodies['SwapPatients']
+export type LeaveBody = Bodies['StartLeave']
+export type ShareBody = Bodies['DeclareShare']
+export type ExpectLeavingBody = Bodies['ExpectLeaving']
+
 export type Sex = 'male' | 'female' | 'unknown'
 
 export interface Patient {
@@ -52,6 +63,7 @@ export interface Ward {
   floor: number
   specialty: string
   open: boolean
+  closed_reason: string | null
 }
 
 export interface Board {
@@ -108,7 +120,20 @@ export interface Proposals {
   request: BedRequest
   rules_version: number
   proposals: Proposal[]
+  /** Why there is none now, by what the pool sees this moment. */
+  waiting_reason: string | null
+  soonest: Soonest[]
   closed: Closed[]
+}
+
+/** A bed that may be had as soon as it is clean, empty or released. */
+export interface Soonest {
+  bed_id: number
+  code: string
+  ward: string
+  waits_for: 'condition' | 'commitment' | 'quota'
+  cleaning: Cleaning | null
+  leaving_at: string | null
 }
 
 export interface Planned {
@@ -148,6 +173,10 @@ export interface Arriving {
   held_until: string | null
   refusable_until: string | null
   bed_ready: boolean
+  travel_minutes: number | null
+  accepted_at: string | null
+  escalated_at: string | null
+  host_encounter_id: string | null
 }
 
 export interface Lying {
@@ -159,6 +188,81 @@ export interface Lying {
   leaving_at: string | null
   discharge_ordered_at: string | null
   away: boolean
+  away_until: string | null
+  came_back_at: string | null
+  host_encounter_id: string | null
+  milestones: Standing[]
+}
+
+/** How one step on the way home stands. */
+export interface Standing {
+  code: string
+  state: 'reached' | 'late' | 'due' | 'open'
+  due_at: string | null
+  reached_at: string | null
+  delay_reason: string | null
+}
+
+interface Named {
+  code: string
+  name_zh: string
+  name_en: string
+}
+
+export interface Steps {
+  steps: Named[]
+  reasons: Named[]
+}
+
+export interface Share {
+  share_id: string
+  host_id: string
+  kind: 'newborn' | 'companion'
+  guest_id: string | null
+  since: string
+}
+
+export interface Move {
+  encounter_id: string
+  patient: Patient
+  state: 'wanted' | 'announced'
+  reason: string
+  urgent: boolean
+  from_bed_id: number
+  from_code: string
+  from_ward: string
+  to_bed_id: number | null
+  to_code: string | null
+  to_ward: string | null
+  planned_at: string | null
+  held_until: string | null
+  requested_at: string
+}
+
+export interface Escalation {
+  encounter_id: string
+  patient: Patient
+  urgency: string
+  bed_id: number
+  code: string
+  ward: string
+  held_since: string
+  held_until: string | null
+  escalated_at: string
+}
+
+export interface Leavers {
+  within_hours: number
+  mean: number
+  low: number
+  high: number
+}
+
+export interface Forecast {
+  as_of: string
+  interval: number
+  stays: number
+  wards: { ward: string | null; leaving: Leavers[] }[]
 }
 
 export interface WardWork {
@@ -167,6 +271,8 @@ export interface WardWork {
   arriving: Arriving[]
   lying: Lying[]
   cleaning: Bed[]
+  shares: Share[]
+  moves: Move[]
   free: number
 }
 
@@ -194,3 +300,8 @@ export const PATIENT_REFUSAL_REASONS = ['cost', 'wants_single', 'wants_other_war
 export const BLOCK_REASONS = ['repair', 'infection_control', 'staff_shortage', 'reserved', 'other'] as const
 export const OVERRIDE_REASONS = ['clinical_decision', 'family_request', 'surge', 'other'] as const
 export const SUSPENSION_REASONS = ['staff_shortage', 'equipment_missing', 'infection_control', 'other'] as const
+export const MOVE_REASONS = ['clinical_need', 'infection_control', 'patient_request', 'equipment', 'ward_capacity', 'breakdown', 'other'] as const
+export const UNDO_REASONS = ['entered_wrongly', 'wrong_patient', 'plan_changed', 'other'] as const
+export const CLOSE_REASONS = ['infection_control', 'staff_shortage', 'repair', 'other'] as const
+export const SHARE_END_REASONS = ['child_observed', 'went_home', 'plan_changed', 'other'] as const
+export const LEAVING_REASONS = ['recovers_well', 'recovers_slowly', 'awaiting_results', 'awaiting_receiver', 'family_request', 'other'] as const

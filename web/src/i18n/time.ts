@@ -69,6 +69,16 @@ export function duration(milliseconds: number): string {
   return rest === 0 || days > 6 ? t('time', 'days', { n: days }) : t('time', 'days_hours', { n: days, m: rest })
 }
 
+/** What a field for day and time holds (2026-11-23T14:05), in the hospital's zone. */
+export function fieldOf(instant: number): string {
+  return `${day(instant)}T${clock(instant)}`
+}
+
+/** The instant a field for day and time says, whatever the zone of the device; the hospital's has no summer time. */
+export function instantOf(field: string): string {
+  return `${field}:00+08:00`
+}
+
 export function isToday(instant: string, now: number): boolean {
   return day(instant) === day(now)
 }

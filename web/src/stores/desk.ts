@@ -1,7 +1,7 @@
 /** The allocation desk: who waits, what fits the chosen one, and the plan for all; read again whenever beds change. */
 import { defineStore } from 'pinia'
 import { computed, ref, shallowRef } from 'vue'
-import type { Assigned, BedRequest, Plan, PlanAccepted, Planned, Proposals } from '@/api/pool'
+import type { Assigned, BedRequest, Escalation, Move, Plan, PlanAccepted, Planned, Proposals } from '@/api/pool'
 import { get, post } from '@/api/http'
 import { type Problem, asProblem } from '@/api/problem'
 
@@ -15,14 +15,21 @@ export const useDesk = defineStore('desk', () => {
   const problem = shallowRef<Problem | null>(null)
   const choiceProblem = shallowRef<Problem | null>(null)
 
+  const escalations = shallowRef<Escalation[]>([])
+  const moves = shallowRef<Move[]>([])
+
   const byId = computed(() => new Map((requests.value ?? []).map((one) => [one.encounter_id, one])))
 
   async function readQueue(): Promise<void> {
     try {
-      const [queue, made] = await Promise.all([
+      const [queue, made, silent, moving] = await Promise.all([
         get<{ requests: BedRequest[] }>(`/api/beds/requests?limit=${QUEUE_MAX}`),
         get<Plan>('/api/beds/plan'),
+        get<{ escalations: Escalation[] }>('/api/beds/escalations'),
+        get<{ moves: Move[] }>('/api/beds/moves'),
       ])
+      escalations.value = silent.escalations
+      moves.value = moving.moves
       requests.value = queue.requests
       plan.value = made
       problem.value = null
@@ -65,5 +72,5 @@ export const useDesk = defineStore('desk', () => {
     return post(`/api/beds/encounters/${encounterId}/queue-link`, {})
   }
 
-  return { requests, chosen, proposals, plan, problem, choiceProblem, byId, readQueue, choose, refresh, assign, accept, makeLink }
+  return { escalations, moves, requests, chosen, proposals, plan, problem, choiceProblem, byId, readQueue, choose, refresh, assign, accept, makeLink }
 })

@@ -35,5 +35,10 @@ export const useWard = defineStore('ward', () => {
     if (ward.value !== null) await read(ward.value)
   }
 
-  return { ward, work, problem, read, clean, pauseCleaning }
+  async function accept(encounterId: string): Promise<void> {
+    await post(`/api/beds/encounters/${encounterId}/acceptance`, {})
+    if (ward.value !== null) await read(ward.value)
+  }
+
+  return { ward, work, problem, read, clean, pauseCleaning, accept }
 })
