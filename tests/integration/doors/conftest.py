@@ -118,6 +118,7 @@ async def _live(hospital: Hospital) -> dict[str, str]:
         "wanted": wanted,
         "second": second,
         "share": share["share_id"],
+        "milestone": "bill_ready",
         "case": case["case_id"],
         "booked": booked["case_id"],
         "parked": "1",

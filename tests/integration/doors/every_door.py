@@ -19,6 +19,7 @@ UNKNOWN = {
     ),
     **dict.fromkeys(("bed", "parked"), "999999999"),
     "ward": "nowhere",
+    "milestone": "bill_ready",
 }
 Json = Any
 
@@ -138,9 +139,9 @@ DOORS = (
     At("beds", "POST", "/encounters/{lying}/shares", {"kind": "newborn", "guest_encounter_id": "{wanted}"}, NO_REQUEST, fact=False),
     At("beds", "POST", "/shares/{share}/end", REASON, NOT_FOUND, fact=False),
     At("beds", "POST", "/encounters/{lying}/expected-leaving", {**REASON, "at": NOW.isoformat()}, NO_REQUEST, fact=False),
-    At("beds", "POST", "/encounters/{lying}/milestones/bill_ready", None, NO_REQUEST, fact=False),
-    At("beds", "POST", "/encounters/{lying}/milestones/bill_ready/cancellation", REASON, NO_REQUEST, fact=False),
-    At("beds", "POST", "/encounters/{lying}/milestones/bill_ready/delay", REASON, NO_REQUEST, fact=False),
+    At("beds", "POST", "/encounters/{lying}/milestones/{milestone}", None, NO_REQUEST, fact=False),
+    At("beds", "POST", "/encounters/{lying}/milestones/{milestone}/cancellation", REASON, NO_REQUEST, fact=False),
+    At("beds", "POST", "/encounters/{lying}/milestones/{milestone}/delay", REASON, NO_REQUEST, fact=False),
     At("beds", "POST", "/encounters/{wanted}/acceptance", None, NO_REQUEST, fact=False),
     At("beds", "POST", "/swaps", {"first_encounter_id": "{lying}", "second_encounter_id": "{wanted}", **REASON}, fact=False),
     At("beds", "POST", "/requests/{wanted}/assignment", ASSIGNMENT, NO_REQUEST, fact=False),
