@@ -17,7 +17,8 @@ class Settings(ServiceSettings):
         default=5.0, gt=0, le=60, description="How long an answer from outside the hospital is waited for."
     )
     hospital_code: str = Field(
-        default="", description="The hospital's own number at the insurance fund and the receipt office (定点医药机构编号)."
+        default="",
+        description="The hospital's own number at the insurance fund and the receipt office (定点医药机构编号).",
     )
     insurance_url: str = Field(default="", description="Address of the insurance interface (医保接口); empty: none.")
     insurance_area: str = Field(default="", description="The hospital's area code (就医地医保区划).")

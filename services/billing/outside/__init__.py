@@ -1,8 +1,8 @@
 """The parties outside the hospital, each behind its port (ports.py); a hospital's own way to one replaces one file here.
 
-    insurance.py   the national insurance interface (医保接口)     channel.py   the payment channel (WeChat, Alipay)
-    receipts.py    the receipt office (财政电子票据)              calls.py     one signed question, one verified answer
-    wire.py        signatures and amounts, the same for all
+insurance.py   the national insurance interface (医保接口)     channel.py   the payment channel (WeChat, Alipay)
+receipts.py    the receipt office (财政电子票据)              calls.py     one signed question, one verified answer
+wire.py        signatures and amounts, the same for all
 """
 
 from dataclasses import dataclass

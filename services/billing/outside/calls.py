@@ -1,7 +1,7 @@
 """One signed question to a party outside and its verified answer. Whatever the outside does, this never raises for it."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from services.billing.outside import wire
 from services.billing.ports import Declined, Unknown, Why
-from shared.money import fen_from_decimal_text
+from shared.money import NotAnAmount, fen_from_decimal_text
 
 log = structlog.get_logger()
 
@@ -20,9 +20,9 @@ ANSWER_BYTES_MAX = 16 * 1024 * 1024
 
 
 def _fen(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ValueError("This is not a decimal amount.")
-    return fen_from_decimal_text(str(value))
+    if isinstance(value, str) or type(value) is int:
+        return fen_from_decimal_text(str(value))
+    raise NotAnAmount("This is not a decimal amount.")
 
 
 DecimalFen = Annotated[int, BeforeValidator(_fen)]
@@ -35,7 +35,7 @@ class Form(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-_F = TypeVar("_F", bound=Form)
+F = TypeVar("F", bound=Form)
 
 
 class _Refusal(Form):
@@ -80,33 +80,45 @@ class Caller:
         await self._client.aclose()
 
     async def ask(
-        self, operation: str, method: str, path: str, question: Mapping[str, Any] | None = None
-    ) -> Any | Declined | Unknown:
-        """Return the party's signed answer as plain JSON, its signed refusal, or why nobody here knows (R3).
+        self,
+        operation: str,
+        method: str,
+        path: str,
+        question: Mapping[str, Any] | None,
+        form: type[F],
+        holds: Callable[[F], bool] = lambda _answer: True,
+    ) -> F | Declined | Unknown:
+        """Return the party's signed answer, its signed refusal, or why nobody here knows (R3).
 
         Args:
             operation: what the log calls it; never an identifier.
             method: of HTTP.
             path: below the party's address.
-            question: sent as JSON.
+            question: sent as JSON; None sends nothing.
+            form: what the answer must look like.
+            holds: what else must be true of it, such as that it is about what was asked.
         """
         body = b"" if question is None else wire.write_json(question)
         outcome = await self._once(method, path, body)
+        if isinstance(outcome, Declined):
+            return outcome
         if isinstance(outcome, Unknown):
-            log.warning("outside_outcome_unknown", service=self._party.name, part=operation, reason=outcome.why)
-        return outcome
+            return self._unknown(operation, outcome.why)
+        return self.read(operation, form, outcome, holds)
 
-    def unreadable(self, operation: str) -> Unknown:
-        """Return what an answer is that is signed and says something that cannot be true."""
-        log.warning("outside_outcome_unknown", service=self._party.name, part=operation, reason="unreadable")
-        return Unknown("unreadable")
-
-    def read(self, operation: str, form: type[_F], answer: object) -> _F | Unknown:
-        """Return the answer in the form it must have."""
+    def read(
+        self, operation: str, form: type[F], answer: object, holds: Callable[[F], bool] = lambda _answer: True
+    ) -> F | Unknown:
+        """Return the answer in its form; one that says what cannot be true is unreadable, signed or not."""
         try:
-            return form.model_validate(answer)
+            told = form.model_validate(answer)
         except ValidationError:
-            return self.unreadable(operation)
+            return self._unknown(operation, "unreadable")
+        return told if holds(told) else self._unknown(operation, "unreadable")
+
+    def _unknown(self, operation: str, why: Why) -> Unknown:
+        log.warning("outside_outcome_unknown", service=self._party.name, part=operation, reason=why)
+        return Unknown(why)
 
     async def _once(self, method: str, path: str, body: bytes) -> Any | Declined | Unknown:
         headers = wire.sign(self._party.key, "request", self._party.key_id, f"{method} {path}", body)

@@ -106,6 +106,11 @@ class _Statement(Form):
     payments_total: Annotated[int, Field(strict=True)]
     refunds_total: Annotated[int, Field(strict=True)]
 
+    def adds_up(self) -> bool:
+        paid_fen = sum(row.amount for row in self.rows if row.out_refund_no is None)
+        refunded_fen = sum(row.amount for row in self.rows if row.out_refund_no is not None)
+        return (paid_fen, refunded_fen) == (self.payments_total, self.refunds_total)
+
 
 class SignedChannel:
     """The payment channel as the port wants it (ports.PaymentChannel)."""
@@ -132,26 +137,34 @@ class SignedChannel:
             "time_expire": expires_at.astimezone(UTC).isoformat(),
             "notify_url": self._notify_url,
         }
-        answer = await self._caller.ask("create", "POST", "/v3/orders", asked)
-        if isinstance(answer, Declined | Unknown):
-            return answer
-        code = self._caller.read("create", _Code, answer)
-        if isinstance(code, Unknown) or (code.mchid, code.out_trade_no) != (self._mchid, order_no):
-            return self._caller.unreadable("create")
-        return Done(code.code_url)
+        told = await self._caller.ask(
+            "create",
+            "POST",
+            "/v3/orders",
+            asked,
+            _Code,
+            lambda told: (told.mchid, told.out_trade_no) == (self._mchid, order_no),
+        )
+        return Done(told.code_url) if isinstance(told, _Code) else told
 
     async def query_order(self, order_no: str) -> Outcome[Order | None]:
         """Ask how an order stands; of a paid one the sum is what was truly paid, which is not always what was asked."""
-        answer = await self._caller.ask("query", "GET", f"/v3/orders/{quote(order_no, safe='')}")
-        return Done(None) if answer == Declined(ORDER_UNKNOWN) else self._order("query", answer, order_no)
+        told = await self._caller.ask(
+            "query", "GET", _address(order_no), None, _Order, lambda told: self._is_of(told, order_no)
+        )
+        return Done(None) if told == Declined(ORDER_UNKNOWN) else _order(told)
 
     async def close_order(self, order_no: str) -> Outcome[Order]:
         """Close an order; the answer may be that it was paid already."""
-        answer = await self._caller.ask("close", "POST", f"/v3/orders/{quote(order_no, safe='')}/close", {})
-        outcome = self._order("close", answer, order_no)
-        if isinstance(outcome, Done) and outcome.value.state == "unpaid":
-            return self._caller.unreadable("close")
-        return outcome
+        told = await self._caller.ask(
+            "close",
+            "POST",
+            f"{_address(order_no)}/close",
+            {},
+            _Order,
+            lambda told: self._is_of(told, order_no) and told.trade_state != "NOTPAY",
+        )
+        return _order(told)
 
     async def refund(self, refund_no: str, order_no: str, amount_fen: int) -> Outcome[ChannelRefund]:
         """Give part or all of a paid order back."""
@@ -161,34 +174,49 @@ class SignedChannel:
             "out_trade_no": order_no,
             "amount": {"refund": amount_fen, "currency": "CNY"},
         }
-        answer = await self._caller.ask("refund", "POST", "/v3/refunds", asked)
-        outcome = self._refund("refund", answer, refund_no)
-        if isinstance(outcome, Done) and (outcome.value.order_no, outcome.value.amount_fen) != (order_no, amount_fen):
-            return self._caller.unreadable("refund")
-        return outcome
+        told = await self._caller.ask(
+            "refund",
+            "POST",
+            "/v3/refunds",
+            asked,
+            _Refund,
+            lambda told: (
+                (told.mchid, told.out_refund_no, told.out_trade_no, told.amount.refund)
+                == (self._mchid, refund_no, order_no, amount_fen)
+            ),
+        )
+        return _refund(told)
 
     async def query_refund(self, refund_no: str) -> Outcome[ChannelRefund | None]:
         """Ask how a refund stands."""
-        answer = await self._caller.ask("query_refund", "GET", f"/v3/refunds/{quote(refund_no, safe='')}")
-        return Done(None) if answer == Declined(REFUND_UNKNOWN) else self._refund("query_refund", answer, refund_no)
+        told = await self._caller.ask(
+            "query_refund",
+            "GET",
+            f"/v3/refunds/{quote(refund_no, safe='')}",
+            None,
+            _Refund,
+            lambda told: (told.mchid, told.out_refund_no) == (self._mchid, refund_no),
+        )
+        return Done(None) if told == Declined(REFUND_UNKNOWN) else _refund(told)
 
     async def statement(self, day: date) -> Outcome[Sequence[StatementRow]]:
         """Return the statement of one business day, if its rows come to its own totals."""
-        answer = await self._caller.ask("statement", "GET", f"/v3/statements/{day.isoformat()}")
-        if isinstance(answer, Declined | Unknown):
-            return answer
-        told = self._caller.read("statement", _Statement, answer)
-        if isinstance(told, Unknown) or (told.mchid, told.date) != (self._mchid, day):
-            return self._caller.unreadable("statement")
-        rows = [
-            StatementRow(row.out_trade_no, row.transaction_id, row.amount, row.time, row.out_refund_no)
-            for row in told.rows
-        ]
-        paid_fen = sum(row.amount_fen for row in rows if row.refund_no is None)
-        refunded_fen = sum(row.amount_fen for row in rows if row.refund_no is not None)
-        if (paid_fen, refunded_fen) != (told.payments_total, told.refunds_total):
-            return self._caller.unreadable("statement")
-        return Done(rows)
+        told = await self._caller.ask(
+            "statement",
+            "GET",
+            f"/v3/statements/{day.isoformat()}",
+            None,
+            _Statement,
+            lambda told: (told.mchid, told.date) == (self._mchid, day) and told.adds_up(),
+        )
+        if not isinstance(told, _Statement):
+            return told
+        return Done(
+            [
+                StatementRow(row.out_trade_no, row.transaction_id, row.amount, row.time, row.out_refund_no)
+                for row in told.rows
+            ]
+        )
 
     def read_notice(self, headers: Mapping[str, str], body: bytes) -> Notice:
         """Return the paid order a signed notice tells of; whether its nonce was used before is for the caller to know.
@@ -206,18 +234,19 @@ class SignedChannel:
             raise ForgedNotice
         return Notice(nonce, told.order())
 
-    def _order(self, operation: str, answer: object, order_no: str) -> Outcome[Order]:
-        if isinstance(answer, Declined | Unknown):
-            return answer
-        told = self._caller.read(operation, _Order, answer)
-        if isinstance(told, Unknown) or (told.mchid, told.out_trade_no) != (self._mchid, order_no):
-            return self._caller.unreadable(operation)
-        return Done(told.order())
+    def _is_of(self, told: _Order, order_no: str) -> bool:
+        return (told.mchid, told.out_trade_no) == (self._mchid, order_no)
 
-    def _refund(self, operation: str, answer: object, refund_no: str) -> Outcome[ChannelRefund]:
-        if isinstance(answer, Declined | Unknown):
-            return answer
-        told = self._caller.read(operation, _Refund, answer)
-        if isinstance(told, Unknown) or (told.mchid, told.out_refund_no) != (self._mchid, refund_no):
-            return self._caller.unreadable(operation)
-        return Done(ChannelRefund(refund_no, told.out_trade_no, _REFUND_STATES[told.status], told.amount.refund))
+
+def _address(order_no: str) -> str:
+    return f"/v3/orders/{quote(order_no, safe='')}"
+
+
+def _order(told: _Order | Declined | Unknown) -> Outcome[Order]:
+    return Done(told.order()) if isinstance(told, _Order) else told
+
+
+def _refund(told: _Refund | Declined | Unknown) -> Outcome[ChannelRefund]:
+    if not isinstance(told, _Refund):
+        return told
+    return Done(ChannelRefund(told.out_refund_no, told.out_trade_no, _REFUND_STATES[told.status], told.amount.refund))

@@ -14,8 +14,10 @@ numbers of their own.
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Annotated, Any, Self
 from uuid import UUID, uuid4
+
+from pydantic import Field, model_validator
 
 from services.billing.outside.calls import Caller, DecimalFen, Form
 from services.billing.outside.wire import decimal_text
@@ -53,11 +55,15 @@ class _Insured(Form):
 
 
 class _Person(Form):
-    insuinfo: tuple[_Insured, ...]
+    insuinfo: Annotated[tuple[_Insured, ...], Field(min_length=1)]
+
+
+class _Stay(Form):
+    mdtrt_id: str
 
 
 class _Registered(Form):
-    mdtrt_id: str
+    result: _Stay
 
 
 class _Held(Form):
@@ -73,17 +79,41 @@ class _Shares(Form):
     acct_pay: DecimalFen
     psn_cash_pay: DecimalFen
 
-    def split(self) -> Split:
-        """Return who pays what; an ArithmeticError says that the fund's parts are not its whole."""
+    @model_validator(mode="after")
+    def _parts_are_the_whole(self) -> Self:
         if self.psn_part_amt != self.acct_pay + self.psn_cash_pay:
-            raise ArithmeticError("The patient's part is not account and cash.")
+            raise ValueError("The patient's part is not account and cash.")
+        try:
+            self.split()
+        except ArithmeticError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    def split(self) -> Split:
+        """Return who pays what."""
         return Split(self.medfee_sumamt, self.fund_pay_sumamt, self.acct_pay, self.psn_cash_pay)
 
 
-class _Day(Form):
+class _Settled(Form):
+    setlinfo: _Shares
+
+
+class _Found(Form):
+    setlinfo: _Shares | None
+
+
+class _Totals(Form):
     stmt_rslt: int
     fixmedins_setl_cnt: int
     payer_sumamt: DecimalFen
+
+
+class _Day(Form):
+    stmtinfo: _Totals
+
+
+class _Session(Form):
+    signinoutb: _SignIn
 
 
 class NationalInsurance:
@@ -109,8 +139,8 @@ class NationalInsurance:
         if not isinstance(found, Done):
             return found
         person = self._caller.read("1101", _Person, found.value)
-        if isinstance(person, Unknown) or not person.insuinfo:
-            return self._caller.unreadable("1101")
+        if isinstance(person, Unknown):
+            return person
         admitted = {
             "psn_no": stay.psn_no,
             "insutype": person.insuinfo[0].insutype,
@@ -123,8 +153,8 @@ class NationalInsurance:
         outcome = await self._trade("2401", msgid, {"mdtrtinfo": admitted, "diseinfo": []})
         if not isinstance(outcome, Done):
             return outcome
-        registered = self._caller.read("2401", _Registered, outcome.value.get("result"))
-        return registered if isinstance(registered, Unknown) else Done(registered.mdtrt_id)
+        registered = self._caller.read("2401", _Registered, outcome.value)
+        return registered if isinstance(registered, Unknown) else Done(registered.result.mdtrt_id)
 
     async def cancel_stay(self, msgid: str, mdtrt_id: str) -> Outcome[None]:
         """Take the registration back (2404)."""
@@ -164,8 +194,10 @@ class NationalInsurance:
         outcome = await self._trade("2303", msgid, {"data": asked})
         if not isinstance(outcome, Done):
             return outcome
-        found = self._settlement("2303", outcome.value, mdtrt_id, charged_fen)
-        return found if isinstance(found, Unknown) else Done(found.split)
+        told = self._caller.read(
+            "2303", _Settled, outcome.value, lambda told: _is_of(told.setlinfo, mdtrt_id, charged_fen)
+        )
+        return told if isinstance(told, Unknown) else Done(told.setlinfo.split())
 
     async def settle(self, msgid: str, mdtrt_id: str, charged_fen: int) -> Outcome[PayerSettlement]:
         """Settle with the fund (2304); an answer about another sum or stay is not believed, but asked about (R53)."""
@@ -173,20 +205,30 @@ class NationalInsurance:
         outcome = await self._trade("2304", msgid, {"data": asked})
         if not isinstance(outcome, Done):
             return outcome
-        found = self._settlement("2304", outcome.value, mdtrt_id, charged_fen)
-        if isinstance(found, Unknown) or not found.setl_id:
-            return self._caller.unreadable("2304")
-        return Done(found)
+        told = self._caller.read(
+            "2304",
+            _Settled,
+            outcome.value,
+            lambda told: _is_of(told.setlinfo, mdtrt_id, charged_fen) and told.setlinfo.setl_id != "",
+        )
+        if isinstance(told, Unknown):
+            return told
+        return Done(PayerSettlement(told.setlinfo.setl_id, told.setlinfo.split()))
 
     async def find_settlement(self, msgid: str, mdtrt_id: str, of_msgid: str) -> Outcome[PayerSettlement | None]:
         """Ask what came of the 2304 sent as `of_msgid` (5203)."""
         outcome = await self._trade("5203", msgid, {"data": {"mdtrt_id": mdtrt_id, "omsgid": of_msgid}})
         if not isinstance(outcome, Done):
             return outcome
-        if outcome.value.get("setlinfo", ()) is None:
-            return Done(None)
-        found = self._settlement("5203", outcome.value, mdtrt_id, None)
-        return found if isinstance(found, Unknown) else Done(found)
+        told = self._caller.read(
+            "5203",
+            _Found,
+            outcome.value,
+            lambda told: told.setlinfo is None or (told.setlinfo.mdtrt_id == mdtrt_id and told.setlinfo.setl_id != ""),
+        )
+        if isinstance(told, Unknown):
+            return told
+        return Done(None if told.setlinfo is None else PayerSettlement(told.setlinfo.setl_id, told.setlinfo.split()))
 
     async def reverse_settlement(self, msgid: str, mdtrt_id: str, setl_id: str) -> Outcome[None]:
         """Take a settlement back (2305)."""
@@ -208,30 +250,18 @@ class NationalInsurance:
         outcome = await self._trade("3201", msgid, {"data": ours})
         if not isinstance(outcome, Done):
             return outcome
-        theirs = self._caller.read("3201", _Day, outcome.value.get("stmtinfo"))
-        if isinstance(theirs, Unknown):
-            return theirs
-        same = (theirs.fixmedins_setl_cnt, theirs.payer_sumamt) == (settlements, payer_fen)
-        if same != (theirs.stmt_rslt == 0):
-            return self._caller.unreadable("3201")
-        return Done(FundDay(same, theirs.fixmedins_setl_cnt, theirs.payer_sumamt))
+        told = self._caller.read(
+            "3201",
+            _Day,
+            outcome.value,
+            lambda told: (told.stmtinfo.stmt_rslt == 0) == _same(told.stmtinfo, settlements, payer_fen),
+        )
+        if isinstance(told, Unknown):
+            return told
+        theirs = told.stmtinfo
+        return Done(FundDay(_same(theirs, settlements, payer_fen), theirs.fixmedins_setl_cnt, theirs.payer_sumamt))
 
     # ---- trades ------------------------------------------------------------------------------------------------------
-
-    def _settlement(
-        self, infno: str, output: Mapping[str, Any], mdtrt_id: str, charged_fen: int | None
-    ) -> PayerSettlement | Unknown:
-        """Return the settlement in an answer, if it is about this stay and this sum and its parts are the whole."""
-        shares = self._caller.read(infno, _Shares, output.get("setlinfo"))
-        if isinstance(shares, Unknown):
-            return shares
-        try:
-            split = shares.split()
-        except ArithmeticError:
-            return self._caller.unreadable(infno)
-        if shares.mdtrt_id != mdtrt_id or charged_fen not in (None, split.charged_fen):
-            return self._caller.unreadable(infno)
-        return PayerSettlement(shares.setl_id, split)
 
     async def _plain(self, infno: str, msgid: str, given: Mapping[str, Any]) -> Outcome[None]:
         outcome = await self._trade(infno, msgid, given)
@@ -265,15 +295,13 @@ class NationalInsurance:
                 outcome = await self._send("9001", uuid4().hex, {"signIn": {"opter_no": _SYSTEM}}, "")
                 if not isinstance(outcome, Done):
                     return outcome
-                signed = self._caller.read("9001", _SignIn, outcome.value.get("signinoutb"))
-                if isinstance(signed, Unknown):
-                    return signed
-                self._sign_no = signed.sign_no
+                told = self._caller.read("9001", _Session, outcome.value)
+                if isinstance(told, Unknown):
+                    return told
+                self._sign_no = told.signinoutb.sign_no
             return self._sign_no
 
-    async def _send(
-        self, infno: str, msgid: str, given: Mapping[str, Any], sign_no: str
-    ) -> Outcome[dict[str, Any]]:
+    async def _send(self, infno: str, msgid: str, given: Mapping[str, Any], sign_no: str) -> Outcome[dict[str, Any]]:
         envelope = {
             "infno": infno,
             "msgid": msgid,
@@ -292,13 +320,19 @@ class NationalInsurance:
             "sign_no": sign_no,
             "input": given,
         }
-        answer = await self._caller.ask(infno, "POST", "/api/trades", envelope)
-        if isinstance(answer, Declined | Unknown):
-            return answer
-        reply = self._caller.read(infno, _Reply, answer)
-        if isinstance(reply, Unknown):
+        reply = await self._caller.ask(infno, "POST", "/api/trades", envelope, _Reply)
+        if not isinstance(reply, _Reply):
             return reply
         return Declined(str(reply.infcode)) if reply.infcode != 0 else Done(reply.output or {})
+
+
+def _is_of(shares: _Shares, mdtrt_id: str, charged_fen: int) -> bool:
+    """Say whether the fund speaks of this stay and this sum."""
+    return (shares.mdtrt_id, shares.medfee_sumamt) == (mdtrt_id, charged_fen)
+
+
+def _same(theirs: _Totals, settlements: int, payer_fen: int) -> bool:
+    return (theirs.fixmedins_setl_cnt, theirs.payer_sumamt) == (settlements, payer_fen)
 
 
 def _instant(at: datetime) -> str:

@@ -40,35 +40,38 @@ class ReceiptOffice:
             "issued_at": at.astimezone(UTC).isoformat(),
             "lines": [{"item": line.item, "amount": decimal_text(line.amount_fen)} for line in lines],
         }
-        answer = await self._caller.ask("issue", "POST", "/api/receipts", asked)
-        told = self._told("issue", answer, number)
-        if isinstance(told, _Receipt) and (told.amount, told.red_of) != (amount_fen, None):
-            return self._caller.unreadable("issue")
+        told = await self._caller.ask(
+            "issue",
+            "POST",
+            "/api/receipts",
+            asked,
+            _Receipt,
+            lambda told: (told.number, told.amount, told.red_of) == (number, amount_fen, None),
+        )
         return _outcome(told)
 
     async def red_flush(self, number: str, of_number: str, reason: str) -> Outcome[Receipt]:
         """Void a receipt by a red one (冲红)."""
-        asked = {"number": number, "reason": reason}
-        answer = await self._caller.ask(
-            "red_flush", "POST", f"/api/receipts/{quote(of_number, safe='')}/red-flush", asked
+        told = await self._caller.ask(
+            "red_flush",
+            "POST",
+            f"{_address(of_number)}/red-flush",
+            {"number": number, "reason": reason},
+            _Receipt,
+            lambda told: (told.number, told.red_of) == (number, of_number),
         )
-        told = self._told("red_flush", answer, number)
-        if isinstance(told, _Receipt) and told.red_of != of_number:
-            return self._caller.unreadable("red_flush")
         return _outcome(told)
 
     async def query(self, number: str) -> Outcome[Receipt | None]:
         """Ask for a receipt."""
-        answer = await self._caller.ask("query", "GET", f"/api/receipts/{quote(number, safe='')}")
-        return Done(None) if answer == Declined(UNKNOWN) else _outcome(self._told("query", answer, number))
+        told = await self._caller.ask(
+            "query", "GET", _address(number), None, _Receipt, lambda told: told.number == number
+        )
+        return Done(None) if told == Declined(UNKNOWN) else _outcome(told)
 
-    def _told(self, operation: str, answer: object, number: str) -> _Receipt | Declined | Unknown:
-        if isinstance(answer, Declined | Unknown):
-            return answer
-        told = self._caller.read(operation, _Receipt, answer)
-        if isinstance(told, _Receipt) and told.number != number:
-            return self._caller.unreadable(operation)
-        return told
+
+def _address(number: str) -> str:
+    return f"/api/receipts/{quote(number, safe='')}"
 
 
 def _outcome(told: _Receipt | Declined | Unknown) -> Outcome[Receipt]:
