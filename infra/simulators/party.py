@@ -128,7 +128,7 @@ class Party:
 
     # ---- the operator ------------------------------------------------------------------------------------------------
 
-    def _is_operator(self, request: Request) -> None:
+    async def _is_operator(self, request: Request) -> None:
         expected = f"Bearer {self.settings.admin_token.get_secret_value()}"
         if not hmac.compare_digest(expected.encode(), request.headers.get("authorization", "").encode()):
             raise HTTPException(401)
