@@ -46,8 +46,8 @@ _ALREADY_RUNNING = 4
 class Options:
     """What `up` asked for; kept in the home, so that the supervisor and whoever asks later agree."""
 
-    services: tuple[str, ...] = services.SERVICES
     simulators: tuple[str, ...] = services.SIMULATORS
+    services: tuple[str, ...] = services.SERVICES
     stores: bool = True
     """False: no PostgreSQL and no Kafka of its own; the services find theirs through `env.json`."""
     front_door: bool = True

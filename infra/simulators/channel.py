@@ -95,7 +95,7 @@ class Channel:
     """What the channel believes, and its doors."""
 
     def __init__(self, settings: SimulatorSettings) -> None:
-        self.party = Party(settings, SCHEMA, self.believes, lifespan=self._lifespan)
+        self.party: Party = Party(settings, SCHEMA, self.believes, lifespan=self._lifespan)
         self._mchid = settings.key_id
         self._telling: set[asyncio.Task[None]] = set()
         self._merchant_doors()
@@ -294,7 +294,7 @@ class Channel:
                 truth.execute("INSERT INTO notice (order_no) VALUES (?)", (order["order_no"],))
             self._tell_later(order["order_no"])
             return True
-        return order["state"] == "SUCCESS"
+        return bool(order["state"] == "SUCCESS")
 
     # ---- the operator ------------------------------------------------------------------------------------------------
 

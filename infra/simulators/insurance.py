@@ -498,7 +498,7 @@ class Fund:
 
     def compare_day(self, given: dict[str, Any]) -> dict[str, Any]:
         """3201: settlements made on a business day less those taken back on it; what 2601 reversed never was."""
-        told = given.get("data")
+        told = given.get("data", {})
         day = _date(text_of(told, "stmt_begndate"))
         if text_of(told, "stmt_enddate") != day.isoformat():
             raise Refused("-1", "One day at a time.")
