@@ -385,7 +385,7 @@ class Errands:
                         settlement_id = receipt.settlement_id
                         outbox.append(tx, ReceiptIssued(**ids, settlement_id=settlement_id, number=receipt.number))
                     else:
-                        outbox.append(tx, ReceiptVoided(**ids, number=receipt.voids, red_number=receipt.number))
+                        outbox.append(tx, ReceiptVoided(**ids, receipt_no=receipt.voids, red_receipt_no=receipt.number))
                     await bill_store.end_errand(tx, "receipt", receipt.number)
                 case Declined(code=code):
                     await bill_store.mark_receipt(tx, receipt.number, "failed", reason=code[:64])

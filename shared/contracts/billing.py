@@ -128,14 +128,14 @@ class ReceiptIssued(AccountEvent):
     """The electronic receipt (电子票据) of a settlement exists."""
 
     settlement_id: UUID
-    number: Code
+    receipt_no: Code
 
 
 class ReceiptVoided(AccountEvent):
     """A receipt was voided by a red one (冲红)."""
 
-    number: Code
-    red_number: Code
+    receipt_no: Code
+    red_receipt_no: Code
 
 
 class AccountClosed(AccountEvent):
