@@ -30,10 +30,11 @@ from services.billing.prices.rules import (
 )
 from services.billing.settings import PriceRules
 from shared.clock import business_date
-from shared.db import Transaction
+from shared.db import Database, Transaction, transaction
 from shared.ids import new_id
 
 EXAMPLE_NOTE = "Prices a new catalogue starts with (初始价格)"
+STAYS_PER_LOOK = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,16 +168,19 @@ PriceRefusal = (
 
 
 async def publish_prices(
-    tx: Transaction, rules: PriceRules, rows: Sequence[PriceRow], *, note: str
+    tx: Transaction, rules: PriceRules, rows: Sequence[PriceRow], *, note: str, check: bool = False
 ) -> PricesPublished | Conflicts:
-    """Publish prices as a new version, all or none; prices that held are closed, never changed (R59)."""
+    """Publish prices as a new version, all or none; prices that held are closed, never changed (R59).
+
+    With `check` nothing is written, and the answer says what would be.
+    """
     await price_store.lock_catalogue(tx)
     published = await price_store.list_published(tx, sorted({row.code for row in rows}))
     decided = publication(published, rows, today=business_date(tx.now, rules.hospital_zone))
     if isinstance(decided, Conflicts):
         return decided
     version = await price_store.get_version(tx)
-    if not decided.changes_nothing:
+    if not (check or decided.changes_nothing):
         version += 1
         await price_store.insert_version(tx, version, note)
         await price_store.withdraw_prices(tx, decided.withdraw, version)
@@ -411,6 +415,16 @@ async def _charge_time(
     return ItemStopped(account, steps, amount_fen, charged.charged_fen, charged.entry_id)
 
 
+async def stop_what_runs(tx: Transaction, rules: PriceRules, *, encounter_id: UUID, at: datetime) -> None:
+    """The patient left: what still runs stops then and is charged (V19).
+
+    An account that is settled already is left alone (V13); what still runs stays on its list.
+    """
+    for item in await price_store.list_timed_items(tx, encounter_id):
+        if item.stopped_at is None and item.started_at < at:
+            await stop_timed_item(tx, rules, encounter_id=encounter_id, timed_item_id=item.id, at=at)
+
+
 async def _reverse(tx: Transaction, account: Account, entry_id: UUID) -> int:
     done = await actions.reverse_charge(tx, encounter_id=account.encounter_id, entry_id=entry_id, reason=REPRICED)
     assert isinstance(done, Reversed), "The account is locked and open, and the charge is live."
@@ -478,12 +492,18 @@ async def price_bed_days(
     )
 
 
-async def note_bed_left(tx: Transaction, rules: PriceRules, *, encounter_id: UUID, at: datetime) -> None:
-    """The patient left the bed for good: what still runs stops then, and the bed days are priced (V4, V10, V19).
-
-    An account that is settled already is left alone (V13): what is due beyond it stands on its list of bed days.
-    """
-    for item in await price_store.list_timed_items(tx, encounter_id):
-        if item.stopped_at is None and item.started_at < at:
-            await stop_timed_item(tx, rules, encounter_id=encounter_id, timed_item_id=item.id, at=at)
-    await price_bed_days(tx, rules, encounter_id=encounter_id, until=max(at, tx.now), by_itself=True)
+async def price_open_stays(db: Database, rules: PriceRules) -> int:
+    """Bring the bed days of every open stay that is charged by the catalogue up to now, each in its own commit; returns how many."""
+    after: UUID | None = None
+    done = 0
+    while True:
+        async with transaction(db) as tx:
+            stays = await price_store.list_stays_to_price(tx, after=after, rows_max=STAYS_PER_LOOK)
+        for encounter_id in stays:
+            async with transaction(db) as tx:
+                tx.correlation_id = encounter_id
+                await price_bed_days(tx, rules, encounter_id=encounter_id, until=tx.now, by_itself=True)
+            done += 1
+        if len(stays) < STAYS_PER_LOOK:
+            return done
+        after = stays[-1]

@@ -37,6 +37,7 @@ class Permission(StrEnum):
     CHARGES_REVERSE = "charges:reverse"
     SETTLEMENTS_SETTLE = "settlements:settle"
     SETTLEMENTS_REOPEN = "settlements:reopen"
+    PRICES_MANAGE = "prices:manage"
     DAYSURGERY_REFER = "daysurgery:refer"
     DAYSURGERY_BOOK = "daysurgery:book"
     DAYSURGERY_PROGRESS = "daysurgery:progress"
@@ -71,6 +72,7 @@ MEANINGS: Mapping[Permission, str] = {
     Permission.CHARGES_REVERSE: "reverse a charge",
     Permission.SETTLEMENTS_SETTLE: "quote and settle",
     Permission.SETTLEMENTS_REOPEN: "reopen a settlement",
+    Permission.PRICES_MANAGE: "publish prices",
     Permission.DAYSURGERY_REFER: "refer to day surgery",
     Permission.DAYSURGERY_BOOK: "book, move and cancel a slot",
     Permission.DAYSURGERY_PROGRESS: "record arrival, theatre, recovery, leaving",
@@ -153,6 +155,7 @@ MATRIX: Mapping[Role, Mapping[Permission, Reach]] = {
         _P.CHARGES_REVERSE,
         _P.SETTLEMENTS_SETTLE,
         _P.SETTLEMENTS_REOPEN,
+        _P.PRICES_MANAGE,
     ),
     Role.DOCTOR: _hospital(
         _P.PATIENTS_READ,
@@ -192,7 +195,7 @@ MATRIX: Mapping[Role, Mapping[Permission, Reach]] = {
     Role.PRIMARY_CARE_WORKER: _own_wards(_P.PATIENTS_READ, _P.FOLLOWUP_READ, _P.FOLLOWUP_PERFORM),
     Role.OPS: _hospital(_P.OPS_READ, _P.OPS_PARKED),
     Role.PRIVACY_OFFICER: _hospital(_P.AUDIT_READ),
-    Role.ADMIN: _hospital(_P.ACCOUNTS_STAFF_MANAGE, _P.OPS_READ),
+    Role.ADMIN: _hospital(_P.ACCOUNTS_STAFF_MANAGE, _P.OPS_READ, _P.PRICES_MANAGE),
     Role.IMPORTER: _hospital(_P.FACTS_IMPORT),
 }
 """What each role may do, and how far. What is not written here is refused."""

@@ -306,10 +306,10 @@ def publication(published: Iterable[Published], wanted: Sequence[PriceRow], *, t
                 withdraw.append(other.id)
             elif row.valid_from <= today or row.valid_from <= other.row.valid_from:
                 conflicts[index] = (
-                    f"{row.code} has a price since {other.row.valid_from}; another begins tomorrow or later."
+                    f"There is a price since {other.row.valid_from}; another one begins tomorrow or later."
                 )
             elif row.valid_to is not None and (other.row.valid_to is None or row.valid_to < other.row.valid_to):
-                conflicts[index] = f"{row.code} would have no price from {row.valid_to} on, where it has one now."
+                conflicts[index] = f"There would be no price from {row.valid_to} on, where there is one now."
             else:
                 end[other.id] = row.valid_from
     if conflicts:
@@ -334,9 +334,9 @@ def _without_end(row: PriceRow) -> tuple[object, ...]:
 def _why_not_ended(known: PriceRow, row: PriceRow, others: Iterable[Published], today: date) -> str | None:
     ends = [day for day in (known.valid_to, row.valid_to) if day is not None]
     if ends and min(ends) <= today:
-        return f"{row.code} would hold until another day than {min(ends)}; what was public on a day stays so."
+        return f"It would not hold until {min(ends)}, as it did or does; what was public on a day stays so."
     if any(other.row.valid_from != row.valid_from and other.row.overlaps(row) for other in others):
-        return f"{row.code} has another price from {known.valid_to} on."
+        return f"There is another price from {known.valid_to} on."
     return None
 
 
