@@ -6,7 +6,7 @@ note of what the entry charged. A correction reverses exactly the entries it con
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 from uuid import UUID, uuid5
 
 from services.billing import actions, price_store, store
@@ -25,6 +25,7 @@ from services.billing.prices.rules import (
     day_charges,
     leaves,
     price_on,
+    still_lies,
     timed_amount_fen,
     timed_steps,
 )
@@ -436,12 +437,21 @@ async def _reverse(tx: Transaction, account: Account, entry_id: UUID) -> int:
 
 @dataclass(frozen=True, slots=True)
 class DueDays:
-    """The bed days of a stay as they should be charged, beside what was charged."""
+    """The bed days of a stay as they should be charged, beside what was charged; `lying`: there are more to come."""
 
     due: tuple[DayCharge, ...]
     unpriced: tuple[BedDay, ...]
-    posted: list[PostedDay]
+    posted: tuple[PostedDay, ...]
+    lying: bool
     imported: bool
+
+    def before(self, day: date) -> "DueDays":
+        """Return what of it lies before a day."""
+        return replace(
+            self,
+            due=tuple(charge for charge in self.due if charge.day < day),
+            posted=tuple(posted for posted in self.posted if posted.charge.day < day),
+        )
 
 
 async def due_days(tx: Transaction, rules: PriceRules, encounter_id: UUID, *, until: datetime) -> DueDays:
@@ -453,7 +463,8 @@ async def due_days(tx: Transaction, rules: PriceRules, encounter_id: UUID, *, un
     if days:
         prices = await price_store.list_prices_between(tx, rules.policy.items.values(), days[0].day, days[-1].day)
     due, unpriced = day_charges(days, prices, rules.policy)
-    return DueDays(due, unpriced, await price_store.list_posted_days(tx, encounter_id), facts.imported)
+    posted = tuple(await price_store.list_posted_days(tx, encounter_id))
+    return DueDays(due, unpriced, posted, still_lies(facts.came, facts.left), facts.imported)
 
 
 async def price_bed_days(
@@ -461,7 +472,8 @@ async def price_bed_days(
 ) -> BedDaysPriced | NoAccount | NotOpen | TooMuch:
     """Bring the charged bed days to what they should be: what is wrong is reversed, what is missing posted, once (V10, V11).
 
-    Done `by_itself` it leaves imported stays alone: their charges were imported, too.
+    Done `by_itself` it leaves imported stays alone, because their charges were imported, too, and a day that has not ended
+    while the patient still lies there: half of it would be reversed when it is whole.
     """
     account = await _open_account(tx, encounter_id)
     if not isinstance(account, Account):
@@ -469,6 +481,8 @@ async def price_bed_days(
     found = await due_days(tx, rules, encounter_id, until=until)
     if by_itself and found.imported:
         return BedDaysPriced(account, account.receivable_fen, (), 0, ())
+    if by_itself and found.lying:
+        found = found.before(business_date(until, rules.hospital_zone))
     changes = day_changes(account.id, found.due, found.posted)
     posted_fen = sum(charge.amount_fen for _, charge in changes.post)
     if not fits(account.receivable_fen, posted_fen):

@@ -10,7 +10,7 @@ says the same (migrations/0004).
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Literal
 from uuid import UUID, uuid5
 from zoneinfo import ZoneInfo
@@ -22,6 +22,7 @@ from shared.contracts.envelope import Code
 
 WHOLE_DAY = 2
 HALF_UNIT = timedelta(hours=12)
+_FOREVER = datetime.max.replace(tzinfo=UTC)
 
 Halves = Annotated[int, Field(ge=0, le=WHOLE_DAY)]
 
@@ -107,7 +108,7 @@ def bed_intervals(
             starts.pop()
         starts = [*(start for start in starts if start.at < told.at), told]
     nexts = [start.at for start in starts[1:]]
-    ends: list[datetime | None] = [*nexts, None]
+    ends: list[datetime | None] = [*nexts, None] if starts else []
     gone = [False] * len(starts)
     for leaving in sorted(left, key=lambda fact: fact.at):
         for index, start in enumerate(starts):
@@ -124,6 +125,11 @@ def bed_intervals(
 
 def _left_between(left: Iterable[LeftBed], first: CameToBed, second: CameToBed) -> bool:
     return any(fact.bed_id == first.bed_id and first.at <= fact.at <= second.at for fact in left)
+
+
+def still_lies(came: Collection[CameToBed], left: Collection[LeftBed]) -> bool:
+    """Say whether the patient lies in a bed, as far as the pool has told."""
+    return any(interval.end == _FOREVER for interval in bed_intervals(came, left, until=_FOREVER))
 
 
 def leaves(told: Iterable[tuple[int, datetime, bool]], *, until: datetime) -> tuple[Leave, ...]:
@@ -390,6 +396,7 @@ __all__ = [
     "day_charges",
     "leaves",
     "price_on",
+    "still_lies",
     "timed_amount_fen",
     "timed_steps",
 ]

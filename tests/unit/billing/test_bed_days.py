@@ -134,6 +134,10 @@ def test_v10_the_bed_is_charged_from_when_the_patient_lay_in_it_not_from_the_dis
     assert days == [(2, "single", 2), (3, "single", 2), (4, "standard", 2), (5, "standard", 2)]
 
 
+def test_a_leaving_told_before_the_coming_is_no_day_yet():
+    assert bed_intervals([], [LeftBed(7, at(4))], until=at(9)) == ()
+
+
 def test_a_discharge_taken_back_on_the_same_day_does_not_count_that_day_twice():
     came = [CameToBed(1, at(2, 9), 7, "4A", "standard"), CameToBed(2, at(4, 16), 7, "4A", "standard")]
     left = [LeftBed(7, at(4, 10)), LeftBed(7, at(5, 9))]
