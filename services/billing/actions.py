@@ -154,10 +154,13 @@ async def note_ward(tx: Transaction, *, encounter_id: UUID, ward: str) -> None:
 
 
 async def post_charge(
-    tx: Transaction, *, encounter_id: UUID, item: str, amount_fen: int
+    tx: Transaction, *, encounter_id: UUID, item: str, amount_fen: int, entry_id: UUID | None = None
 ) -> Charged | NoAccount | NotOpen | TooMuch:
-    """Post one charge to the open account of a stay, in one statement; late charges are refused (V13)."""
-    entry_id = new_id()
+    """Post one charge to the open account of a stay, in one statement; late charges are refused (V13).
+
+    An `entry_id` that follows from what is charged makes posting it twice impossible (R52).
+    """
+    entry_id = entry_id or new_id()
     row = await store.post_charge(tx, encounter_id, entry_id, item=item, amount_fen=amount_fen)
     match row.outcome:
         case "billing" | "closed" | "voided" as state:

@@ -2,14 +2,30 @@
 
 from fastapi import APIRouter
 
-from services.billing.api import router
+from services.billing import api, api_prices, price_actions
 from services.billing.api_bills import NOTICE_PATH
-from services.billing.consumers import SUBSCRIPTIONS
+from services.billing.consumers import RULES, SUBSCRIPTIONS
 from services.billing.errands import Errands
 from services.billing.outside import connect
+from services.billing.prices import catalogue
 from services.billing.settings import Settings
-from shared.service import Runtime, ServiceSpec, main
+from shared.db import Database, transaction
+from shared.service import Runtime, ServiceSpec, Timer, main
 from shared.web import Door
+
+BED_DAYS_SECONDS = 600.0
+
+
+async def furnish(db: Database) -> None:
+    """Give a new, empty catalogue the prices of its file."""
+    async with transaction(db) as tx:
+        await price_actions.furnish_when_empty(tx, catalogue.load(RULES.prices_file))
+
+
+async def price_bed_days(db: Database) -> None:
+    """Charge the bed days that came to an end since the last look."""
+    if RULES.policy.auto:
+        await price_actions.price_open_stays(db, RULES)
 
 
 def spec(settings: Settings) -> ServiceSpec:
@@ -18,7 +34,9 @@ def spec(settings: Settings) -> ServiceSpec:
     errands = Errands(outside)
 
     def routes(door: Door) -> APIRouter:
-        return router(door, outside)
+        found = api.router(door, outside)
+        found.include_router(api_prices.router(door, RULES))
+        return found
 
     async def run_errands(runtime: Runtime) -> None:
         try:
@@ -31,8 +49,10 @@ def spec(settings: Settings) -> ServiceSpec:
         title="Billing 费用与结算",
         router=routes,
         subscriptions=SUBSCRIPTIONS,
+        timers=(Timer("bed_days", BED_DAYS_SECONDS, price_bed_days),),
         parts={"errands": run_errands},
-        public_paths=frozenset({f"/api/billing{NOTICE_PATH}"}),
+        public_paths=frozenset({f"/api/billing{NOTICE_PATH}", "/api/billing/prices"}),
+        on_start=furnish,
     )
 
 

@@ -42,6 +42,7 @@ STORY: Mapping[str, Any] = {
     "ward": "4A",
     "terminal": False,
     "by": "ward",
+    "accommodation": "standard",
     "from_bed_id": 117,
     "from_ward": "4A",
     "transferred_at": "2026-03-04T07:30:00Z",
