@@ -384,6 +384,9 @@ def _announce_occupied(tx: Transaction, request: Any, at: datetime) -> None:
             bed_id=request["bed_id"],
             ward=request["ward"],
             occupied_at=at,
+            accommodation=None
+            if request["share_id"] is not None
+            else domain.accommodation_of(request["bed_kind"], request["bed_level"], request["bed_class"]),
             shared=request["share_id"] is not None,
         ),
     )

@@ -1,9 +1,11 @@
 """The queue: who comes first, when, and how long a bed waits; who may share one. Which bed for whom is in `rules`. Pure."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
+
+from shared.contracts.beds import Accommodation
 
 May = Callable[[str | None], object]
 """Refuses when the caller may not do this in that ward."""
@@ -85,3 +87,13 @@ def why_no_share(
     if guest.is_guest:
         return "shares_already"
     return "too_many_guests" if newborns >= newborns_max else None
+
+
+_BY_CLASS: Mapping[str, Accommodation] = {"standard": "standard", "single": "single", "vip": "vip"}
+
+
+def accommodation_of(kind: str, level: str, bed_class: str) -> Accommodation:
+    """Return what a bed is charged as: a day bed, intensive care, or the class of its room (V10)."""
+    if kind == "day":
+        return "day"
+    return "critical" if level == "critical" else _BY_CLASS[bed_class]

@@ -17,7 +17,7 @@ from services.beds.actions import (
     require_as_seen,
     require_open,
 )
-from services.beds.domain import May
+from services.beds.domain import May, accommodation_of
 from services.beds.rules import (
     Bed,
     Evaluation,
@@ -174,6 +174,7 @@ def _moved(tx: Transaction, request: Any, bed: Bed, reason: str, *, was_announce
         ward=bed.ward,
         reason=reason,
         transferred_at=tx.now,
+        accommodation=accommodation_of(bed.kind, bed.level, bed.bed_class),
         announced=was_announced,
         from_shared=request["share_id"] is not None,
     )
@@ -229,7 +230,9 @@ async def cancel_transfer(
             bed_id=old.bed_id,
             bed_code=old.code,
             ward=old.ward,
+            accommodation=accommodation_of(old.kind, old.level, old.bed_class),
             reason=reason,
+            transferred_at=request["during"].lower,
             cancelled_at=tx.now,
         ),
     )
@@ -477,12 +480,15 @@ async def cancel_leave(tx: Transaction, encounter_id: UUID, *, reason: str, may:
         Refused: the stay lies in no bed, or is not on leave.
     """
     request = await _come_back(tx, encounter_id, may)
-    if request["leave_id"] is not None:
-        await moves_store.cancel_leave(tx, request["leave_id"])
+    leave = None if request["leave_id"] is None else await moves_store.cancel_leave(tx, request["leave_id"])
     outbox.append(
         tx,
         LeaveCancelled(
-            encounter_id=encounter_id, patient_tok=request["patient_tok"], bed_id=request["bed_id"], reason=reason
+            encounter_id=encounter_id,
+            patient_tok=request["patient_tok"],
+            bed_id=request["bed_id"],
+            started_at=tx.now if leave is None else leave["started_at"],
+            reason=reason,
         ),
     )
 
@@ -507,6 +513,7 @@ async def cancel_leave_end(tx: Transaction, encounter_id: UUID, *, reason: str, 
             encounter_id=encounter_id,
             patient_tok=request["patient_tok"],
             bed_id=request["bed_id"],
+            ended_at=leave["ended_at"],
             until=leave["until_at"],
             reason=reason,
         ),

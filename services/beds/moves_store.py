@@ -296,11 +296,11 @@ async def mark_leave_ended(tx: Transaction, leave_id: UUID, at: datetime | None)
     return await tx.conn.fetchrow("UPDATE bed_leave SET ended_at = $2 WHERE id = $1 RETURNING *", leave_id, at)
 
 
-async def cancel_leave(tx: Transaction, leave_id: UUID) -> None:
-    """Write that a leave never was."""
-    await tx.conn.execute(
-        "WITH leave AS (UPDATE bed_leave SET cancelled = true WHERE id = $1 RETURNING encounter_id)"
-        " UPDATE bed_request SET leave_id = NULL FROM leave WHERE bed_request.encounter_id = leave.encounter_id",
+async def cancel_leave(tx: Transaction, leave_id: UUID) -> Any:
+    """Write that a leave never was, and return it."""
+    return await tx.conn.fetchrow(
+        "WITH leave AS (UPDATE bed_leave SET cancelled = true WHERE id = $1 RETURNING *)"
+        " UPDATE bed_request SET leave_id = NULL FROM leave WHERE bed_request.encounter_id = leave.encounter_id RETURNING leave.*",
         leave_id,
     )
 

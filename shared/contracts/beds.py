@@ -22,6 +22,8 @@ WaitingReason = Literal[
     "for_the_desk",
 ]
 BedKind = Literal["inpatient", "day"]
+Accommodation = Literal["standard", "single", "vip", "critical", "day"]
+"""What a patient lies in, as it is charged (HL7 PV2-2): a day bed and intensive care come before the class of the room."""
 
 
 class AllocationEvent(Event):
@@ -74,6 +76,7 @@ class BedOccupied(AllocationEvent):
     bed_id: int
     ward: Code
     occupied_at: Instant
+    accommodation: Accommodation | None = None
     shared: bool = False
     """The bed is another patient's, who shares it as declared: no bed more is taken."""
 
@@ -111,6 +114,7 @@ class BedTransferred(AllocationEvent):
     ward: Code
     reason: Code
     transferred_at: Instant
+    accommodation: Accommodation | None = None
     announced: bool = False
     """The move was announced, and the bed held for it until now."""
     from_shared: bool = False
@@ -152,7 +156,10 @@ class TransferCancelled(AllocationEvent):
     bed_id: int
     bed_code: Code
     ward: Code
+    accommodation: Accommodation | None
     reason: Code
+    transferred_at: Instant
+    """When the move that never counted was said to be."""
     cancelled_at: Instant
 
 
@@ -193,6 +200,8 @@ class LeaveCancelled(AllocationEvent):
     """The patient never went away (A52)."""
 
     bed_id: int
+    started_at: Instant
+    """When the leave that never was is said to have begun."""
     reason: Code
 
 
@@ -200,6 +209,8 @@ class LeaveEndCancelled(AllocationEvent):
     """The patient is not back after all; the bed is kept (A53)."""
 
     bed_id: int
+    ended_at: Instant
+    """When the patient was said to be back."""
     until: Instant
     reason: Code
 
