@@ -219,7 +219,7 @@ def soonest(
     It answers "when, then?" where no bed is possible now (R10): a dirty bed, one whose patient leaves, a partner's bed before
     its hour. A room is judged without the bed's own patient.
     """
-    found = []
+    found: list[tuple[Bed, HardRule]] = []
     for bed in beds:
         ward, room = wards[bed.ward], rooms[bed.room]
         rule = closing_rule(need, bed, ward, room)

@@ -6,6 +6,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from services.billing.prices.rules import CameToBed, LeftBed, bed_intervals
 from services.insight.domain import Views
 from shared.contracts.registry import EVENTS
 from tests.flow.test_bed_pool import WANTED, bed, free_bed, to
@@ -284,6 +285,41 @@ async def test_a_transfer_that_never_counted_leaves_the_patient_where_the_patien
     assert (await hospital.see(f"/admission/encounters/{stay}"))["ward"] == old["ward"]
     assert await hospital.refused(path, {"reason": "wrong_patient", "lay_in_it": False}) == "no_transfer"
     await the_log_says_what_the_board_shows(hospital)
+
+
+async def charged_for(hospital: Hospital, stay: str) -> list[tuple[str | None, Any, Any]]:
+    """Return the beds a stay pays for: what kind, from when, until when (nothing: still)."""
+    rows = await hospital.sql("billing", "SELECT * FROM bed_fact WHERE encounter_id = $1", stay)
+    came = [
+        CameToBed(row["version"], row["at"], row["bed_id"], row["ward"], row["accommodation"])
+        for row in rows
+        if row["kind"] == "came"
+    ]
+    left = [LeftBed(row["bed_id"], row["at"]) for row in rows if row["kind"] == "left"]
+    now = hospital.clock.at  # type: ignore[attr-defined]
+    return [(lay.accommodation, lay.start, lay.end) for lay in bed_intervals(came, left, until=now)]
+
+
+async def test_v11_a_transfer_that_never_counted_and_a_newborns_share_cost_no_bed_day(hospital: Hospital):
+    mother, child, _ = await rooming_in(hospital)
+    begin = hospital.clock.at  # type: ignore[attr-defined]
+    later(hospital, hours=20)
+    ward = (await hospital.bed_of(mother))["ward"]
+    [single] = await hospital.sql(
+        "beds",
+        "SELECT * FROM bed WHERE ward = $1 AND class = 'single' AND NOT isolation AND commitment = 'free' LIMIT 1",
+        ward,
+    )
+    await hospital.do(f"/beds/encounters/{mother}/transfer", to(dict(single), override=True))
+    later(hospital, hours=20)
+    before = await charged_for(hospital, mother)
+    assert [kind for kind, _, _ in before] == ["standard", "single"]
+    body = {"reason": "wrong_patient", "lay_in_it": False}
+    await hospital.do(f"/beds/encounters/{mother}/transfer-cancellation", body)
+    after = await charged_for(hospital, mother)
+    assert {kind for kind, _, _ in after} == {"standard"}
+    assert (after[0][1], after[-1][2]) == (begin, hospital.clock.at)  # type: ignore[attr-defined]
+    assert await charged_for(hospital, child) == []
 
 
 async def test_a_bed_somebody_lay_in_is_cleaned_although_the_transfer_never_counted(hospital: Hospital):

@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import random
 from collections.abc import Awaitable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -47,6 +48,8 @@ class Scene:
     """Everybody who lies in a bed."""
     waiting: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
+    mothers: list[tuple[str, str]] = field(default_factory=list)
+    """Mothers in their beds, each with her child that is registered and waits."""
 
 
 class Morning:
@@ -139,6 +142,40 @@ class Morning:
             until = datetime.now(UTC) + timedelta(hours=self._random.randint(3, 40))
             await self._post("beds", f"/beds/{bed['bed_id']}/block", {"reason": reason, "until": until.isoformat()})
 
+    async def give_birth(self, count: int) -> None:
+        """Let mothers lie in maternity whose newborns are registered, the last of them rooming in already."""
+        for number in range(count):
+            mother = {**self._person(), "sex": "female", "birth_date": f"{datetime.now(UTC).year - 29}-04-02"}
+            lies = await self._asks(mother, self._wish(specialty="obstetrics"))
+            await self._post("admission", f"/encounters/{lies}/admission", {})
+            await self._client.get("beds", f"/encounters/{lies}/allocation?until=arrived", wait=True)
+            child = {**self._person(), "birth_date": datetime.now(UTC).date().isoformat()}
+            born = await self._asks(child, self._wish(specialty="obstetrics", urgency="elective"))
+            await self._known_to_the_pool(born)
+            if number == count - 1:
+                share = {"kind": "newborn", "guest_encounter_id": born}
+                await self._post("beds", f"/encounters/{lies}/shares", share)
+            else:
+                self.scene.mothers.append((lies, born))
+
+    async def _known_to_the_pool(self, stay: str) -> None:
+        for _ in range(100):
+            with suppress(Declined):
+                await self._client.get("beds", f"/encounters/{stay}/allocation")
+                return
+            await asyncio.sleep(0.2)
+
+    async def stay_with(self, count: int) -> None:
+        """Let companions stay with some, and some be on leave."""
+        chosen = self._random.sample(self.scene.stays, min(len(self.scene.stays), 2 * count))
+        for stay in chosen[:count]:
+            with suppress(Declined):  # nobody stays with who is isolated or critically ill
+                await self._post("beds", f"/encounters/{stay}/shares", {"kind": "companion"})
+        until = (datetime.now(UTC) + timedelta(hours=9)).isoformat()
+        for stay in chosen[count:]:
+            with suppress(Declined):  # who has left meanwhile
+                await self._post("beds", f"/encounters/{stay}/leave", {"until": until})
+
     async def on_the_way(self, count: int) -> None:
         """Let emergencies be on their way to a bed that is held for them."""
         await _all([self._asks(self._person(), self._wish()) for _ in range(count)])
@@ -182,6 +219,8 @@ async def make_morning(base_url: str, login: Login, *, patients: int) -> Scene:
         await morning.go_home(ordered=max(3, patients // 12), gone=max(3, patients // 22))
         await morning.clean(max(1, patients // 60))
         await morning.block(max(2, patients // 60))
+        await morning.give_birth(2)
+        await morning.stay_with(max(2, patients // 40))
         await morning.on_the_way(max(2, patients // 45))
         await morning.wait_for_beds(max(6, patients // 20))
         return morning.scene
