@@ -517,13 +517,18 @@ async def take_back(tx: Transaction, pool: Pool, encounter_id: UUID, at: datetim
             return
 
 
-async def keep_day_bed(tx: Transaction, pool: Pool, encounter_id: UUID) -> None:
-    """A day case became a stay: the day bed is kept until the patient is moved (DAY-6)."""
+async def keep_day_bed(tx: Transaction, pool: Pool, encounter_id: UUID, specialty: str) -> None:
+    """A day case became a stay: the day bed is kept until the patient is moved, from now on to a ward like anybody (DAY-6).
+
+    Raises:
+        Refused: this case lies in no bed.
+    """
     request = await store.locked_request(tx, encounter_id)
     if request["state"] != "arrived":
         raise Refused("This case lies in no bed.", code="not_in_a_bed")
     await _displace(tx, pool, request["bed_id"], tx.now, None)
     await store.extend_claim(tx, request["claim_id"], None)
+    await store.mark_converted(tx, encounter_id, specialty)
 
 
 async def add_beds(

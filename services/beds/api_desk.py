@@ -96,6 +96,7 @@ def queued(row: Any, now: Any) -> dict[str, Any]:
             "waited_minutes": max(0, int((now - row["requested_at"]).total_seconds() // 60)),
             "place_lost": row["place_at"] is not None,
         },
+        "travel_minutes": row["travel_minutes"],
         "from_at": row["from_at"],
         "requested_at": row["requested_at"],
     }

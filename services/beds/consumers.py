@@ -125,7 +125,7 @@ async def on_day_surgery_discharged(tx: Transaction, event: DaySurgeryDischarged
 
 async def on_day_surgery_converted(pool: Pool, tx: Transaction, event: DaySurgeryConverted, envelope: Envelope) -> None:
     """The day bed is kept until the patient is moved."""
-    await actions.keep_day_bed(tx, pool, event.encounter_id)
+    await actions.keep_day_bed(tx, pool, event.encounter_id, event.specialty)
 
 
 def subscriptions(pool: Pool) -> tuple[Subscription, ...]:

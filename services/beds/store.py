@@ -400,6 +400,15 @@ async def extend_claim(tx: Transaction, claim_id: UUID, until_at: datetime | Non
     )
 
 
+async def mark_converted(tx: Transaction, encounter_id: UUID, specialty: str) -> None:
+    """A day case is a stay now, of this specialty."""
+    await tx.conn.execute(
+        "UPDATE bed_request SET kind = 'inpatient', specialty = $2, until_at = NULL WHERE encounter_id = $1",
+        encounter_id,
+        specialty,
+    )
+
+
 async def list_overrun_slots(tx: Transaction) -> list[Any]:
     """Lock and return live day stays whose slot is over while the patient is still in the bed."""
     rows: list[Any] = await tx.conn.fetch(

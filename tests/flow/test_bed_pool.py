@@ -274,7 +274,7 @@ async def test_the_desk_sees_the_best_beds_with_their_points_and_why_all_others_
 async def test_who_can_have_no_bed_now_is_told_why_and_which_bed_comes_first(hospital: Hospital):
     await hospital.sql(
         "beds",
-        "UPDATE bed SET service = 'suspended', suspended_reason = 'repair' WHERE room NOT IN ('3A-R03', '3A-R04')",
+        "UPDATE bed SET service = 'suspended', suspended_reason = 'repair', version = version + 1 WHERE room NOT IN ('3A-R03', '3A-R04')",
     )
     await hospital.look()
     stays = [await hospital.admit(**WANTED) for _ in range(2)]
