@@ -172,8 +172,8 @@ def _on_bill(outcome: OnBill | bill_actions.AnyRefusal, caller: Caller, encounte
 
 
 def _quote_routes(routes: APIRouter, door: Door, outside: Outside) -> None:
-    @routes.put("/encounters/{encounter_id}/coverage", summary="Note by whom a stay is insured (医保登记)")
-    async def put_coverage(request: Request, encounter_id: UUID, body: Coverage) -> Response:
+    @routes.post("/encounters/{encounter_id}/coverage", summary="Note by whom a stay is insured (医保登记)")
+    async def post_coverage(request: Request, encounter_id: UUID, body: Coverage) -> Response:
         async def act(tx: Transaction, caller: Caller) -> Answered:
             tx.correlation_id = encounter_id
             outcome = await bill_actions.note_coverage(tx, encounter_id=encounter_id, psn_no=body.psn_no)

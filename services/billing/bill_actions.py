@@ -196,7 +196,7 @@ async def advance(tx: Transaction, account: Account, deposits: tuple[Deposit, ..
     """
     await _write(tx, account, bill)
     match bill.state:
-        case "payer_unknown":
+        case "payer_unknown" if not (bill.reason or "").startswith(bills.DECLINED):
             outbox.append(
                 tx, PayerOutcomeUnknown(account_id=account.id, encounter_id=account.encounter_id, bill_id=bill.id)
             )

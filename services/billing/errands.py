@@ -19,6 +19,7 @@ from services.billing.bills import Bill
 from services.billing.domain import Account, Deposit
 from services.billing.outside import Outside
 from services.billing.ports import (
+    ChannelRefund,
     Declined,
     Done,
     FeeLine,
@@ -34,6 +35,7 @@ from services.billing.ports import (
 from shared import faults
 from shared.contracts.billing import ReceiptIssued, ReceiptVoided
 from shared.db import RETRYABLE, Database, Transaction, transaction
+from shared.ids import new_id
 from shared.messaging import outbox
 
 log = structlog.get_logger()
@@ -42,6 +44,8 @@ T = TypeVar("T")
 AT_ONCE = 24
 """How many errands are out at a time; more wait their turn in the table."""
 LINES_PER_UPLOAD = 500
+MISMATCH_LOOKS = 4
+"""How often the channel must say that another sum was paid than was ordered before it is believed."""
 DRAFT_LOOKS_MAX = 8
 """How often a fund is asked for a quote before the desk is told that it does not answer."""
 
@@ -150,7 +154,7 @@ class Errands:
     async def _find_out(self, db: Database, errand: Errand, encounter_id: UUID, bill: Bill, mdtrt_id: str) -> None:
         """Ask what came of a settlement nobody answered; never send it again before the fund says it knows nothing of it."""
         assert self.fund is not None
-        msgid = bill.msgid(f"5203.{errand.looks}")
+        msgid = new_id().hex  # a question, asked anew each time
         call = self.fund.find_settlement(msgid, mdtrt_id, bill.msgid("2304"))
         found = await self._ask(db, msgid, bill.account_id, "insurance", "5203", call)
         if not bills.is_forgettable(bill, found):
@@ -163,7 +167,9 @@ class Errands:
             errand,
             encounter_id,
             bill,
-            lambda now: bills.move(now, "failed", "payer_never_settled") if isinstance(forgotten, Done) else now,
+            lambda now: (
+                bills.move(now, "failed", now.reason or "payer_never_settled") if isinstance(forgotten, Done) else now
+            ),
         )
 
     async def _take_back(self, db: Database, errand: Errand, encounter_id: UUID, bill: Bill, mdtrt_id: str) -> None:
@@ -173,6 +179,15 @@ class Errands:
         msgid = bill.msgid("2305")
         call = self.fund.reverse_settlement(msgid, mdtrt_id, bill.setl_id)
         answer = await self._ask(db, msgid, bill.account_id, "insurance", "2305", call)
+        if isinstance(answer, Declined):
+            # Asked about before it is believed: what the fund took back is not settled any more, whatever it said.
+            asking = new_id().hex
+            find = self.fund.find_settlement(asking, mdtrt_id, bill.msgid("2304"))
+            found = await self._ask(db, asking, bill.account_id, "insurance", "5203", find)
+            if not isinstance(found, Done):
+                answer = Unknown("unreadable")
+            elif found.value is None:
+                answer = Done(None)
         async with _locked_bill(db, encounter_id, bill.id) as (tx, account, deposits, now):
             if now.state != bill.state:
                 return
@@ -209,7 +224,7 @@ class Errands:
                 case Done(value=parts):
                     return bills.quote(now, parts)
                 case Declined(code=code):
-                    return bills.move(now, "failed", f"payer_declined:{code}"[:64])
+                    return bills.move(now, "failed", f"{bills.DECLINED}{code}"[:64])
                 case Unknown() if errand.looks >= DRAFT_LOOKS_MAX:
                     return bills.move(now, "failed", "payer_silent")
                 case Unknown():
@@ -308,6 +323,9 @@ class Errands:
             tx.correlation_id = payment.encounter_id
             match order:
                 case Done(value=Order(state="paid") as paid):
+                    if paid.amount_fen != payment.amount_fen and errand.looks < MISMATCH_LOOKS:
+                        await bill_store.put_off_errand(tx, errand, bills.look_again_seconds(errand.looks))
+                        return
                     await bill_actions.take_paid_order(tx, payment.id, paid)
                 case Done(value=Order(state="closed")):
                     await store.lock_account(tx, payment.encounter_id)
@@ -328,6 +346,8 @@ class Errands:
                 return
         call = self.channel.refund(refund.refund_no, refund.order_no, refund.amount_fen)
         answer = await self._ask(db, refund.refund_no, refund.account_id, "channel", "refund", call)
+        if not isinstance(answer, Unknown) and not _is_done(answer, refund):
+            answer = await self._doubt_refund(db, refund, answer)
         async with transaction(db) as tx:
             tx.correlation_id = refund.encounter_id
             await store.lock_account(tx, refund.encounter_id)
@@ -345,6 +365,21 @@ class Errands:
                 case Unknown(why=why):
                     await bill_store.mark_refund(tx, refund.refund_no, "unknown", why)
                     await bill_store.put_off_errand(tx, errand, bills.look_again_seconds(errand.looks))
+
+    async def _doubt_refund(
+        self, db: Database, refund: bill_store.Refund, said: Outcome[ChannelRefund]
+    ) -> Outcome[ChannelRefund]:
+        """Ask how a refund stands that was refused or answered oddly: believing a wrong refusal would pay it twice."""
+        assert self.channel is not None
+        query = self.channel.query_refund(refund.refund_no)
+        asked = await self._ask(db, f"{refund.refund_no}.query", refund.account_id, "channel", "refund_query", query)
+        match asked:
+            case Done(value=ChannelRefund() as known):
+                return Done(known)
+            case Done():
+                return said if isinstance(said, Declined) else Unknown("unreadable")
+            case _:
+                return Unknown("unreadable")
 
     # ---- receipts ----------------------------------------------------------------------------------------------------
 
@@ -367,6 +402,13 @@ class Errands:
         else:
             flush = self.receipts.red_flush(receipt.number, receipt.voids, "reopened")
             made = await self._ask(db, receipt.number, receipt.account_id, "receipts", "red_flush", flush)
+        if isinstance(made, Declined):
+            query = self.receipts.query(receipt.number)
+            known = await self._ask(db, f"{receipt.number}.query", receipt.account_id, "receipts", "query", query)
+            if isinstance(known, Done) and known.value is not None:
+                made = Done(known.value)
+            elif not isinstance(known, Done):
+                made = Unknown("unreadable")
         async with transaction(db) as tx:
             encounter_id = await bill_store.get_encounter(tx, receipt.account_id)
             await store.lock_account(tx, encounter_id)
@@ -396,6 +438,10 @@ class Errands:
     async def _lines_of(self, db: Database, receipt: bill_store.ReceiptRow) -> list[FeeLine]:
         async with db.pool.acquire(timeout=10) as conn:
             return await bill_store.list_fee_lines(conn, receipt.account_id)
+
+
+def _is_done(answer: Outcome[ChannelRefund], refund: bill_store.Refund) -> bool:
+    return isinstance(answer, Done) and answer.value.state == "done" and answer.value.amount_fen == refund.amount_fen
 
 
 def _said(answer: Outcome[T]) -> tuple[str, str | None]:
