@@ -274,7 +274,10 @@ class DischargePack:
             return
         if self.receipt.receipt.red:
             raise ValueError("A voided receipt is not taken home.")
-        if set(self.receipt.class_sums) != set(self.settlement.class_sums) or self.receipt.split != self.settlement.split:
+        if (
+            set(self.receipt.class_sums) != set(self.settlement.class_sums)
+            or self.receipt.split != self.settlement.split
+        ):
             raise DoesNotAddUp("The receipt is not what was settled.")
 
 

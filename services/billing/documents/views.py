@@ -4,6 +4,7 @@ Templates neither add nor convert, so what stands on paper is what the model was
 shows a value of its data as it is and never reads it as markup.
 """
 
+import re
 from collections.abc import Callable, Iterable
 from datetime import date, datetime
 from io import StringIO
@@ -38,16 +39,16 @@ PRINTABLE = frozenset((FONTS / "characters.txt").read_text("utf-8")) - {"\n"}
 NOT_PRINTABLE = "〓"
 """What printers set for a character they have no type for (U+3013), so that a gap is seen and nothing shifts."""
 
-TOKEN_LENGTH_MAX = 12
-"""Longer words without a place to break are given one, so that no code runs into the next column."""
-
+LONG_WORD = re.compile(r"([!-~]{12})(?=[!-~])")
 MAY_BREAK = "\u200b"
+"""A place to break of no width (U+200B), set into long words so that no code runs into the next column."""
 
 
 def shown(text: str) -> str:
     """Return text as paper can show it: one line, every character one the font has, no word too long to break."""
     one_line = " ".join(text.split())
-    return "".join(character if character in PRINTABLE else NOT_PRINTABLE for character in one_line)
+    printable = "".join(character if character in PRINTABLE else NOT_PRINTABLE for character in one_line)
+    return LONG_WORD.sub(rf"\1{MAY_BREAK}", printable)
 
 
 def printed_at(document: Document) -> datetime:
@@ -116,7 +117,9 @@ class _View:
     def itemised(self, document: ItemisedList) -> dict[str, Any]:
         one_day = document.first_on == document.last_on
         days = f"{document.first_on}" if one_day else f"{document.first_on} — {document.last_on}"
-        in_order = sorted(document.lines, key=lambda line: (ITEM_CLASSES.index(line.item_class), line.at, line.item_code))
+        in_order = sorted(
+            document.lines, key=lambda line: (ITEM_CLASSES.index(line.item_class), line.at, line.item_code)
+        )
         return {
             "kind": "itemised_list",
             "title": self.word("daily_list" if one_day else "itemised_list"),
@@ -254,9 +257,7 @@ class _View:
         return [cover, *parts]
 
 
-def _grouped(
-    lines: Iterable[ChargeLine], key: Callable[[ChargeLine], Any]
-) -> list[tuple[Any, list[ChargeLine]]]:
+def _grouped(lines: Iterable[ChargeLine], key: Callable[[ChargeLine], Any]) -> list[tuple[Any, list[ChargeLine]]]:
     return [(value, list(of_value)) for value, of_value in groupby(lines, key)]
 
 
