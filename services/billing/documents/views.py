@@ -7,7 +7,7 @@ shows a value of its data as it is and never reads it as markup.
 import re
 from collections.abc import Callable, Iterable
 from datetime import date, datetime
-from io import StringIO
+from io import BytesIO
 from itertools import groupby
 from pathlib import Path
 from typing import Any, assert_never
@@ -28,7 +28,7 @@ from services.billing.documents.model import (
     Stay,
     total_fen,
 )
-from services.billing.documents.words import ITEM_CLASS, METHOD, WORDS, Language, said
+from services.billing.documents.words import ITEM_CLASS, METHOD, UNIT_IN_ENGLISH, WORDS, Language, said
 from shared.money import capitals_zh, yuan_text
 
 FONTS = Path(__file__).parent / "fonts"
@@ -146,12 +146,14 @@ class _View:
         return line.at.astimezone(self.zone).date()
 
     def line(self, line: ChargeLine) -> list[str]:
-        name = line.name_zh if self.language == "zh-CN" else line.name_en or line.name_zh
+        name, unit = line.name_zh, line.unit
+        if self.language == "en":
+            name, unit = line.name_en or name, UNIT_IN_ENGLISH.get(unit, unit)
         return [
             f"{line.at.astimezone(self.zone):%H:%M}",
             shown(line.item_code),
             shown(name),
-            shown(line.unit),
+            shown(unit),
             f"{line.quantity.normalize():f}",
             yuan_text(line.unit_price_fen),
             yuan_text(line.amount_fen),
@@ -267,6 +269,6 @@ def _total(fen: int) -> dict[str, str]:
 
 def _qr(url: str) -> str:
     """Return the QR code as SVG; level M survives a fold or a stain."""
-    svg = StringIO()
+    svg = BytesIO()
     segno.make(url, error="m", micro=False).save(svg, kind="svg", xmldecl=False, svgns=True, nl=False)
-    return svg.getvalue()
+    return svg.getvalue().decode()

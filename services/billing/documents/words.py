@@ -34,6 +34,29 @@ METHOD: dict[PaymentMethod, Pair] = {
     "bank_transfer": ("银行转账", "Bank transfer"),
 }
 
+UNIT_IN_ENGLISH = {
+    "日": "day",
+    "天": "day",
+    "床日": "bed day",
+    "小时": "hour",
+    "分钟": "minute",
+    "次": "time",
+    "项": "test",
+    "部位": "site",
+    "盒": "box",
+    "瓶": "bottle",
+    "支": "ampoule",
+    "片": "tablet",
+    "粒": "capsule",
+    "袋": "bag",
+    "个": "piece",
+    "套": "set",
+    "包": "pack",
+    "根": "piece",
+    "人次": "visit",
+}
+"""Units as price lists write them; another one is printed as it is."""
+
 WORDS: dict[str, Pair] = {
     "settlement_list": ("住院费用结算单", "Settlement of inpatient charges"),
     "itemised_list": ("住院费用清单", "Itemised list of inpatient charges"),
@@ -67,7 +90,6 @@ WORDS: dict[str, Pair] = {
     "quantity": ("数量", "Quantity"),
     "price": ("单价", "Unit price"),
     "amount": ("金额", "Amount"),
-    "day": ("日期", "Day"),
     "subtotal": ("小计", "Subtotal"),
     "total": ("合计", "Total"),
     "class": ("费用类别", "Class"),
