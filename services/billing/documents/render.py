@@ -60,5 +60,6 @@ class Press:
                     process.kill()
                     await process.wait()
         if process.returncode != 0:
-            raise NotPrinted(f"The document could not be set: {complaint.decode(errors='replace')[-300:]}")
+            why = complaint.decode(errors="replace").strip().rpartition("\n")[2].partition(":")[0]
+            raise NotPrinted(f"The document could not be set ({why or process.returncode}); `render` tells more.")
         return pdf
