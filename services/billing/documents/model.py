@@ -179,6 +179,8 @@ class ItemisedList:
         _check_aware(self.printed_at)
         if total_fen(self.lines) != self.charged_fen:
             raise DoesNotAddUp("The lines do not come to the total.")
+        if self.first_on > self.last_on:
+            raise ValueError("A list begins before it ends.")
         zone = ZoneInfo(self.letterhead.zone)
         if not all(self.first_on <= line.at.astimezone(zone).date() <= self.last_on for line in self.lines):
             raise DoesNotAddUp("A line is of a day outside the list.")

@@ -5,6 +5,7 @@ shows a value of its data as it is and never reads it as markup.
 """
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable
 from datetime import date, datetime
 from io import BytesIO
@@ -46,7 +47,7 @@ MAY_BREAK = "\u200b"
 
 def shown(text: str) -> str:
     """Return text as paper can show it: one line, every character one the font has, no word too long to break."""
-    one_line = " ".join(text.split())
+    one_line = " ".join(unicodedata.normalize("NFC", text).split())
     printable = "".join(character if character in PRINTABLE else NOT_PRINTABLE for character in one_line)
     return LONG_WORD.sub(rf"\1{MAY_BREAK}", printable)
 

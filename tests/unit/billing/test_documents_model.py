@@ -42,6 +42,11 @@ def test_a_list_whose_lines_miss_one_fen_of_its_total_cannot_exist():
             an_itemised_list(charged_fen=wrong)
 
 
+def test_a_list_does_not_end_before_it_begins():
+    with pytest.raises(ValueError, match="begins"):
+        an_itemised_list([], first_on=date(2026, 3, 7))
+
+
 def test_a_list_of_one_day_has_no_line_of_another():
     day = date(2026, 3, 2)
     last_minute = datetime(2026, 3, 2, 15, 59, tzinfo=UTC)  # 23:59 in Shanghai
