@@ -40,9 +40,9 @@ PRINTABLE = frozenset((FONTS / "characters.txt").read_text("utf-8")) - {"\n"}
 NOT_PRINTABLE = "〓"
 """What printers set for a character they have no type for (U+3013), so that a gap is seen and nothing shifts."""
 
-LONG_WORD = re.compile(r"([!-~]{12})(?=[!-~])")
+LONG_WORD = re.compile(r"([!-\u2e7f]{12})(?=[!-\u2e7f])")
 MAY_BREAK = "\u200b"
-"""A place to break of no width (U+200B), set into long words so that no code runs into the next column."""
+"""A place to break of no width (U+200B), set into long words so that no code runs into the next column; Chinese breaks anywhere."""
 
 
 def shown(text: str) -> str:
