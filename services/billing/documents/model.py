@@ -267,7 +267,7 @@ class DischargePack:
 
     def __post_init__(self) -> None:
         """Refuse parts that are about two stays, or that differ in a class or a payer's part."""
-        parts = [self.items, *([self.receipt] if self.receipt else [])]
+        parts: list[ItemisedList | ReceiptView] = [self.items, *([self.receipt] if self.receipt else [])]
         if any((part.letterhead, part.stay) != (self.settlement.letterhead, self.settlement.stay) for part in parts):
             raise ValueError("All parts of a pack are about one stay.")
         if set(class_sums(self.items.lines)) != set(self.settlement.class_sums):

@@ -28,7 +28,7 @@ class Press:
     """Makes PDFs for a service, each in a process of its own.
 
     A process, not a thread: Typst keeps what it set in a cache that is the whole process's and outlives ten documents, and
-    a list of 10,000 lines costs hundreds of megabytes. A process gives all of it back, can be stopped when it takes too
+    a list of 10,000 lines takes nearly a gigabyte while it is set. A process gives all of it back, can be stopped when it takes too
     long, and takes no event handler with it when it dies.
     """
 

@@ -13,10 +13,10 @@ import pytest
 import zxingcpp
 
 from services.billing.documents import typeset
-from services.billing.documents.model import ITEM_CLASSES, class_sums, total_fen
+from services.billing.documents.model import ITEM_CLASSES, Document, class_sums, total_fen
 from services.billing.documents.render import NotPrinted, Press, render
 from services.billing.documents.views import NOT_PRINTABLE, PRINTABLE, shown
-from services.billing.documents.words import ITEM_CLASS, METHOD, WORDS, said
+from services.billing.documents.words import ITEM_CLASS, METHOD, WORDS, Language, said
 from services.billing.ports import Receipt
 from shared.money import capitals_zh
 from tests.unit.billing.papers import (
@@ -38,10 +38,10 @@ from tests.unit.billing.papers import (
     text_of,
 )
 
-LANGUAGES = ("zh-CN", "en")
+LANGUAGES: tuple[Language, ...] = ("zh-CN", "en")
 CHARGED = total_fen(some_lines())
 ROW = re.compile(r"^\d\d:\d\d (\S+) (.+) (\S+) (-?[\d.]+) (¥[\d,]+\.\d\d) (-?¥[\d,]+\.\d\d)$", re.MULTILINE)
-EVERY_KIND = {
+EVERY_KIND: dict[str, Document] = {
     "itemised list": an_itemised_list(),
     "settlement": a_settlement([a_deposit(20_000)], fund_fen=10_000, account_fen=1_234),
     "receipt": a_receipt(),
@@ -65,7 +65,7 @@ def as_rows(lines) -> list[tuple[str, str, int, int]]:
 
 
 @pytest.fixture(scope="module")
-def printed() -> dict[tuple[str, str], bytes]:
+def printed() -> dict[tuple[str, Language], bytes]:
     return {(kind, language): render(EVERY_KIND[kind], language) for kind in EVERY_KIND for language in LANGUAGES}
 
 
