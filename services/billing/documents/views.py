@@ -48,8 +48,9 @@ MAY_BREAK = "\u200b"
 def shown(text: str) -> str:
     """Return text as paper can show it: one line, every character one the font has, no word too long to break."""
     one_line = " ".join(unicodedata.normalize("NFC", text).split())
-    printable = "".join(character if character in PRINTABLE else NOT_PRINTABLE for character in one_line)
-    return LONG_WORD.sub(rf"\1{MAY_BREAK}", printable)
+    if not PRINTABLE.issuperset(one_line):
+        one_line = "".join(character if character in PRINTABLE else NOT_PRINTABLE for character in one_line)
+    return LONG_WORD.sub(rf"\1{MAY_BREAK}", one_line)
 
 
 def printed_at(document: Document) -> datetime:

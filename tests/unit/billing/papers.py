@@ -67,7 +67,7 @@ def some_lines() -> tuple[ChargeLine, ...]:
         a_line(
             item_code="X00017",
             name_zh="阿托伐他汀钙片 20mg×7片",
-            name_en="Atorvastatin calcium tablets 20 mg x 7",
+            name_en="Atorvastatin 20 mg x 7",
             item_class="western_medicine",
             quantity=Decimal(2),
             unit="盒",
