@@ -425,7 +425,7 @@ class Errands:
                     ids = {"account_id": receipt.account_id, "encounter_id": encounter_id}
                     if receipt.voids is None:
                         settlement_id = receipt.settlement_id
-                        outbox.append(tx, ReceiptIssued(**ids, settlement_id=settlement_id, number=receipt.number))
+                        outbox.append(tx, ReceiptIssued(**ids, settlement_id=settlement_id, receipt_no=receipt.number))
                     else:
                         outbox.append(tx, ReceiptVoided(**ids, receipt_no=receipt.voids, red_receipt_no=receipt.number))
                     await bill_store.end_errand(tx, "receipt", receipt.number)
