@@ -75,14 +75,11 @@ class _Shares(Form):
     setl_id: str = ""
     medfee_sumamt: DecimalFen
     fund_pay_sumamt: DecimalFen
-    psn_part_amt: DecimalFen
     acct_pay: DecimalFen
     psn_cash_pay: DecimalFen
 
     @model_validator(mode="after")
     def _parts_are_the_whole(self) -> Self:
-        if self.psn_part_amt != self.acct_pay + self.psn_cash_pay:
-            raise ValueError("The patient's part is not account and cash.")
         try:
             self.split()
         except ArithmeticError as error:

@@ -269,6 +269,8 @@ async def test_the_day_is_compared_without_what_was_taken_back_or_reversed(fund,
     assert (matched.matches, matched.settlements, matched.payer_fen) == (True, count, payer_fen)
     differs = done(await fund.reconcile(a_number(), today, count, payer_fen + 1))
     assert (differs.matches, differs.settlements, differs.payer_fen) == (False, count, payer_fen)
+    fund_server.plan("3201", "contradict", how="amount")
+    assert await fund.reconcile(a_number(), today, count, payer_fen) == Unknown("unreadable")
     in_force = fund_server.truth()["sums"]
     assert in_force["fund_fen"] + in_force["account_fen"] + in_force["cash_fen"] == in_force["total_fen"]
 
@@ -309,6 +311,7 @@ MADE, NOT_MADE = 1, 0
         ("duplicate", {}, Done, MADE),
         ("contradict", {}, Declined("9999"), MADE),
         ("contradict", {"how": "amount"}, Unknown("unreadable"), MADE),
+        ("contradict", {"how": "parts"}, Unknown("unreadable"), MADE),
         ("forged", {}, Unknown("bad_signature"), MADE),
         ("error", {}, Unknown("server_error"), NOT_MADE),
     ],

@@ -34,7 +34,7 @@ def told_to_billing(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Settings:
     told = services.environment(stack.home, "billing", read_json(stack.home.state_file)["ports"])
     for name, value in told.items():
         monkeypatch.setenv(name, value)
-    return Settings(_env_file=None)  # type: ignore[call-arg]
+    return Settings()
 
 
 async def test_the_simulators_are_supervised_and_listed(stack: Stack):

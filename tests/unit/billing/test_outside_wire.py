@@ -5,8 +5,10 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from hypothesis import given
@@ -14,7 +16,9 @@ from hypothesis import strategies as st
 
 from services.billing.outside import calls, wire
 from services.billing.outside.calls import Caller, Form, Party
-from services.billing.ports import Declined, Unknown
+from services.billing.outside.channel import SignedChannel
+from services.billing.outside.receipts import ReceiptOffice
+from services.billing.ports import Declined, Done, FeeLine, Unknown
 from shared.money import FEN_MAX, fen_from_decimal_text
 
 KEY = b"a key for tests"
@@ -78,6 +82,10 @@ def answering(status: int, content: bytes, *, signed: bool, drips: bool = False)
     hurry = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.do_GET()
+
         def do_GET(self) -> None:
             self.send_response(status)
             if signed:
@@ -146,6 +154,57 @@ def ask(url: str, *, seconds: float = 5) -> Any:
 def test_whatever_is_answered_is_an_outcome_and_never_an_exception(status, content, signed, expected):
     with answering(status, content, signed=signed) as url:
         assert ask(url) == expected
+
+
+SOMETIME = datetime(2026, 3, 1, tzinfo=UTC)
+RECEIPT = {"number": "N-0001", "check_code": "1", "url": "u", "amount": "5.00", "red_of": None}
+ORDER = {"mchid": "H1", "out_trade_no": "O-0001", "trade_state": "NOTPAY", "amount": {"total": 500, "currency": "CNY"}}
+REFUND = {
+    "mchid": "H1",
+    "out_refund_no": "R-0001",
+    "out_trade_no": "O-0001",
+    "status": "SUCCESS",
+    "amount": {"refund": 500, "currency": "CNY"},
+}
+
+
+@pytest.mark.parametrize(
+    ("answer", "changed"),
+    [
+        (RECEIPT, {"number": "N-0002"}),
+        (RECEIPT, {"amount": "5.01"}),
+        (RECEIPT, {"red_of": "N-0000"}),
+        (ORDER, {"out_trade_no": "O-0002"}),
+        (ORDER, {"mchid": "H2"}),
+        (ORDER, {"trade_state": "SUCCESS"}),
+        (ORDER, {"amount": {"total": 500, "currency": "USD"}}),
+        (ORDER, {"amount": {"total": 500.0, "currency": "CNY"}}),
+        (ORDER, {"amount": {"total": -500, "currency": "CNY"}}),
+        (REFUND, {"out_refund_no": "R-0002"}),
+        (REFUND, {"out_trade_no": "O-0002"}),
+        (REFUND, {"mchid": "H2"}),
+        (REFUND, {"status": "PERHAPS"}),
+        (REFUND, {"amount": {"refund": 499, "currency": "CNY"}}),
+    ],
+)
+def test_a_signed_answer_about_something_else_is_not_believed(answer: dict[str, Any], changed: dict[str, Any]):
+    async def asked(url: str) -> Any:
+        caller = Caller(Party("party", url, "H1", KEY, 5))
+        try:
+            if answer is RECEIPT:
+                line = FeeLine(uuid4(), "BED", 500, SOMETIME)
+                return await ReceiptOffice(caller).issue("N-0001", 500, [line], SOMETIME)
+            channel = SignedChannel(caller, notify_url=url)
+            if answer is ORDER:
+                return await channel.query_order("O-0001")
+            return await channel.refund("R-0001", "O-0001", 500)
+        finally:
+            await caller.close()
+
+    with answering(200, wire.write_json(answer), signed=True) as url:
+        assert isinstance(asyncio.run(asked(url)), Done)
+    with answering(200, wire.write_json({**answer, **changed}), signed=True) as url:
+        assert asyncio.run(asked(url)) == Unknown("unreadable")
 
 
 def test_an_answer_that_comes_drop_by_drop_is_not_waited_for_for_ever():
