@@ -77,7 +77,9 @@ class Amount(Form):
 
 
 @contextmanager
-def answering(status: int, content: bytes, *, signed: bool, drips: bool = False) -> Iterator[str]:
+def answering(
+    status: int, content: bytes, *, signed: bool, drips: bool = False, nonce_of_another: str = ""
+) -> Iterator[str]:
     """Serve one answer to everybody."""
     hurry = threading.Event()
 
@@ -89,7 +91,7 @@ def answering(status: int, content: bytes, *, signed: bool, drips: bool = False)
         def do_GET(self) -> None:
             self.send_response(status)
             if signed:
-                nonce = self.headers["x-nonce"]
+                nonce = nonce_of_another or self.headers["x-nonce"]
                 for name, value in wire.sign(KEY, "answer", "H1", str(status), content, nonce=nonce).items():
                     self.send_header(name, value)
             self.send_header("Content-Length", str(len(content)))
@@ -205,6 +207,11 @@ def test_a_signed_answer_about_something_else_is_not_believed(answer: dict[str, 
         assert isinstance(asyncio.run(asked(url)), Done)
     with answering(200, wire.write_json({**answer, **changed}), signed=True) as url:
         assert asyncio.run(asked(url)) == Unknown("unreadable")
+
+
+def test_an_old_answer_does_not_fit_a_new_question():
+    with answering(200, b'{"amount": "12.34"}', signed=True, nonce_of_another="a" * 32) as url:
+        assert ask(url) == Unknown("bad_signature")
 
 
 def test_an_answer_that_comes_drop_by_drop_is_not_waited_for_for_ever():
