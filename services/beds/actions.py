@@ -344,6 +344,7 @@ def _announce_occupied(tx: Transaction, request: Any, at: datetime) -> None:
             bed_id=request["bed_id"],
             ward=request["ward"],
             occupied_at=at,
+            accommodation=domain.accommodation_of(request["bed_kind"], request["bed_level"], request["bed_class"]),
         ),
     )
 

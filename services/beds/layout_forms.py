@@ -3,9 +3,6 @@
 Nothing is judged here but the form itself; what a value may be is `services.beds.layout`'s business.
 """
 
-import codecs
-import csv
-import io
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,12 +11,11 @@ from typing import Any, Literal
 
 import yaml
 
+from shared.tables import ENCODINGS, FILE_BYTES_MAX, Place, Problem, line_ends, rows, shown, text_of
+
 BEDS_MAX = 20_000
 """More than the largest hospital has; a slip of the pen in a range of rooms ends here."""
 NAME_LENGTH_MAX = 80
-ENCODINGS = ("utf-8", "gb18030")
-"""What a file may be written in; table programs in China write the second one."""
-FILE_BYTES_MAX = 8 * 1024 * 1024
 YAML_DEPTH_MAX = 12
 RANGE_LENGTH_MAX = 130
 """Two codes and the dots between them."""
@@ -48,29 +44,6 @@ WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,9}")
 _RANGE = re.compile(r"(?P<head>[A-Za-z0-9_.:+-]*?)(?P<first>[0-9]{1,6})\.\.(?P=head)(?P<last>[0-9]{1,6})")
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Place:
-    """A line of a file."""
-
-    file: str
-    line: int
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Problem:
-    """What is wrong, where, and the other places that have to do with it."""
-
-    place: Place
-    sentence: str
-    others: tuple[Place, ...] = ()
-
-    def __str__(self) -> str:
-        return f"{self.place}: {self.sentence}"
-
-
 @dataclass(frozen=True, slots=True)
 class Cell:
     """What the file says about one field, and where; `items` when the file itself lists several."""
@@ -88,11 +61,6 @@ class Entry:
     cells: Mapping[str, Cell]
 
 
-def shown(text: str) -> str:
-    """Return what the file says as a sentence can hold it: in quotes, and not without end."""
-    return repr(text if len(text) <= NAME_LENGTH_MAX else text[:NAME_LENGTH_MAX] + "…")
-
-
 def entries_of(path: Path, encoding: str, problems: list[Problem]) -> list[Entry]:
     """Return what one file tells, in whichever of the two forms its name promises."""
     beginning = Place(str(path), 1)
@@ -100,20 +68,8 @@ def entries_of(path: Path, encoding: str, problems: list[Problem]) -> list[Entry
     if suffix not in (".csv", ".yaml", ".yml"):
         problems.append(Problem(beginning, "The name of a layout ends with .csv, .yaml or .yml."))
         return []
-    try:
-        with path.open("rb") as opened:
-            data = opened.read(FILE_BYTES_MAX + 1)
-    except OSError as error:
-        problems.append(Problem(beginning, f"The file cannot be read: {error.strerror}."))
-        return []
-    if len(data) > FILE_BYTES_MAX:
-        problems.append(Problem(beginning, f"The file is larger than {FILE_BYTES_MAX // 1024 // 1024} MiB."))
-        return []
-    text = _text_of(data, str(path), encoding, problems)
+    text = text_of(path, encoding, problems)
     if text is None:
-        return []
-    if not text.strip():
-        problems.append(Problem(beginning, "The file is empty."))
         return []
     found: list[Entry] = []
     for entry in (_csv_entries if suffix == ".csv" else _yaml_entries)(text, str(path), problems):
@@ -126,95 +82,12 @@ def entries_of(path: Path, encoding: str, problems: list[Problem]) -> list[Entry
     return found
 
 
-def _text_of(data: bytes, file: str, encoding: str, problems: list[Problem]) -> str | None:
-    """Decode the file; a byte-order mark in front is welcome, as table programs write it."""
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        problems.append(Problem(Place(file, 1), 'The file is UTF-16; save it as UTF-8 (in Excel: "CSV UTF-8").'))
-        return None
-    if data.startswith(codecs.BOM_UTF8):
-        encoding = "utf-8"
-    try:
-        return data.decode(encoding).removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        line = _line_ends(data[: error.start].decode("latin-1")) + 1
-        why = f"The file is not {encoding.upper()} here."
-        if encoding == "utf-8" and _looks_chinese(data):
-            why = (
-                "The file is not UTF-8 here; it looks like GB18030, as Excel's plain CSV is in China:"
-                ' save it as "CSV UTF-8", or import it with --encoding gb18030.'
-            )
-        problems.append(Problem(Place(file, line), why))
-        return None
-
-
-def _line_ends(text: str) -> int:
-    return len(re.findall(r"\r\n|\r|\n", text))
-
-
-def _looks_chinese(data: bytes) -> bool:
-    try:
-        return re.search(r"[\u4e00-\u9fff]", data.decode("gb18030")) is not None
-    except UnicodeDecodeError:
-        return False
-
-
 # ---- CSV -------------------------------------------------------------------------------------------------------------
 
 
-def _csv_records(text: str, file: str, problems: list[Problem]) -> Iterator[tuple[Place, list[str]]]:
-    """Give each record with the line on which it begins; a quoted value may hold line ends."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    while True:
-        place = Place(file, reader.line_num + 1)
-        try:
-            record = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            why = (
-                "A quoted value that begins in this row does not end properly" if '"' in text else "This row is broken"
-            )
-            problems.append(Problem(place, f"{why} ({error}); nothing after it was read."))
-            return
-        yield place, [cell.strip() for cell in record]
-
-
 def _csv_entries(text: str, file: str, problems: list[Problem]) -> Iterator[Entry]:
-    records = _csv_records(text, file, problems)
-    place, heading = next(records, (Place(file, 1), []))
-    if not _heading_is_usable(place, heading, problems):
-        return
-    for begins, record in records:
-        if not any(record):
-            continue
-        if len(record) != len(heading):
-            sentence = (
-                f"This row has {len(record)} values, the heading on line {place.line} has {len(heading)} columns."
-            )
-            problems.append(Problem(begins, sentence, (place,)))
-            continue
-        cells = {name: Cell(value, begins) for name, value in zip(heading, record, strict=True) if value}
-        yield Entry(begins, {name: cell for name, cell in cells.items() if name in COLUMNS})
-
-
-def _heading_is_usable(place: Place, heading: list[str], problems: list[Problem]) -> bool:
-    """Say whether rows can be read under this heading; a column too many is a problem, but no reason to stop reading."""
-    if not any(heading):
-        problems.append(Problem(place, f"The first line names the columns: {', '.join(COLUMNS)}."))
-        return False
-    if len(heading) == 1 and re.search(r"[;\t]", heading[0]):
-        problems.append(Problem(place, "The columns are not separated by commas."))
-        return False
-    for name in dict.fromkeys(heading):
-        if not name:
-            problems.append(Problem(place, "A column has no name."))
-        elif name not in COLUMNS:
-            problems.append(Problem(place, f"There is no column {name!r}; there are {', '.join(COLUMNS)}."))
-    twice = [name for name in dict.fromkeys(heading) if name and heading.count(name) > 1]
-    missing = [name for name in REQUIRED if name not in heading]
-    problems += [Problem(place, f"The column {name} is there twice.") for name in twice]
-    problems += [Problem(place, f"The column {name} is missing.") for name in missing]
-    return not twice and not missing
+    for place, row in rows(text, file, problems, columns=COLUMNS, required=REQUIRED):
+        yield Entry(place, {name: Cell(value, place) for name, value in row.items()})
 
 
 # ---- YAML ------------------------------------------------------------------------------------------------------------
@@ -232,7 +105,7 @@ _Named = Literal["file", "ward", "room", "bed"]
 def _yaml_entries(text: str, file: str, problems: list[Problem]) -> Iterator[Entry]:
     strange = yaml.reader.Reader.NON_PRINTABLE.search(text)
     if strange is not None:
-        line = _line_ends(text[: strange.start()]) + 1
+        line = line_ends(text[: strange.start()]) + 1
         character = f"U+{ord(strange[0]):04X}"
         problems.append(Problem(Place(file, line), f"The character {character} may not stand in a YAML file."))
         return
@@ -240,7 +113,7 @@ def _yaml_entries(text: str, file: str, problems: list[Problem]) -> Iterator[Ent
         _refuse_what_could_explode(text)
         root = yaml.compose(text, Loader=_YAML)
     except yaml.MarkedYAMLError as error:
-        last = _line_ends(text.rstrip("\r\n")) + 1
+        last = line_ends(text.rstrip("\r\n")) + 1
         places = [Place(file, min(mark.line + 1, last)) for mark in (error.problem_mark, error.context_mark) if mark]
         sentence = f"This is not YAML that can be read: {error.problem or error.context}."
         problems.append(Problem(places[0] if places else Place(file, 1), sentence, tuple(places[1:])))

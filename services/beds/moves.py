@@ -8,6 +8,7 @@ from uuid import UUID
 
 from services.beds import inventory, store
 from services.beds.actions import Pool, locked_request, need_of
+from services.beds.domain import accommodation_of
 from services.beds.rules import OVERRIDABLE, Bed, Ward, closing_rule, room_of
 from shared.contracts.beds import BedTransferred, CleaningRequested, LeaveEnded, LeaveStarted
 from shared.db import LostRace, Transaction
@@ -91,6 +92,7 @@ def _announce_move(tx: Transaction, request: Any, bed: Bed, reason: str) -> None
             ward=bed.ward,
             reason=reason,
             transferred_at=tx.now,
+            accommodation=accommodation_of(bed.kind, bed.level, bed.bed_class),
         ),
     )
 

@@ -55,7 +55,7 @@ async def insert_request(tx: Transaction, encounter_id: UUID, patient_tok: UUID,
 
 
 _LOCKED = """
-SELECT r.*, c.during, c.state AS claim_state, b.code, b.ward
+SELECT r.*, c.during, c.state AS claim_state, b.code, b.ward, b.kind AS bed_kind, b.level AS bed_level, b.class AS bed_class
 FROM bed_request r LEFT JOIN bed_claim c ON c.id = r.claim_id LEFT JOIN bed b ON b.bed_id = r.bed_id
 WHERE r.encounter_id = $1 FOR UPDATE OF r
 """

@@ -4,15 +4,22 @@ Topics run side by side: the ward may be told before the account exists, and a c
 its arrival is read. Whatever comes first opens the account, and it opens once.
 """
 
-from services.billing import actions
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from services.billing import actions, price_actions, price_store
 from services.billing.domain import NotOpen
+from services.billing.settings import PriceRules
 from shared.contracts.admission import AdmissionCancelled, PatientAdmitted
-from shared.contracts.beds import BedOccupied, BedTransferred
+from shared.contracts.beds import BedOccupied, BedTransferred, BedVacated, LeaveEnded, LeaveStarted
 from shared.contracts.daysurgery import DaySurgeryArrived
 from shared.contracts.envelope import Envelope
 from shared.db import Transaction
 from shared.errors import Refused
 from shared.messaging.consumer import Subscription
+
+RULES = PriceRules()
 
 
 async def on_patient_admitted(tx: Transaction, event: PatientAdmitted, envelope: Envelope) -> None:
@@ -49,13 +56,80 @@ async def on_admission_cancelled(tx: Transaction, event: AdmissionCancelled, env
 
 
 async def on_bed_occupied(tx: Transaction, event: BedOccupied, envelope: Envelope) -> None:
-    """The patient lies in this ward now; its nurses may charge to the account (S1)."""
+    """The patient lies in this ward now: its nurses may charge to the account (S1), and the bed is charged from now on (V10)."""
     await actions.note_ward(tx, encounter_id=event.encounter_id, ward=event.ward)
+    await _note_bed(
+        tx,
+        envelope,
+        "came",
+        event.encounter_id,
+        event.bed_id,
+        event.occupied_at,
+        ward=event.ward,
+        accommodation=event.accommodation,
+    )
 
 
 async def on_bed_transferred(tx: Transaction, event: BedTransferred, envelope: Envelope) -> None:
-    """The patient lies in another ward now (A02)."""
+    """The patient lies in another ward, or in a bed of another price, now (A02, V11)."""
     await actions.note_ward(tx, encounter_id=event.encounter_id, ward=event.ward)
+    await _note_bed(
+        tx,
+        envelope,
+        "came",
+        event.encounter_id,
+        event.bed_id,
+        event.transferred_at,
+        ward=event.ward,
+        accommodation=event.accommodation,
+    )
+
+
+async def on_leave_started(tx: Transaction, event: LeaveStarted, envelope: Envelope) -> None:
+    """The patient is away and the bed kept (A21)."""
+    await _note_bed(tx, envelope, "away", event.encounter_id, event.bed_id, envelope.occurred_at)
+
+
+async def on_leave_ended(tx: Transaction, event: LeaveEnded, envelope: Envelope) -> None:
+    """The patient is back (A22)."""
+    await _note_bed(tx, envelope, "back", event.encounter_id, event.bed_id, envelope.occurred_at)
+
+
+async def on_bed_vacated(tx: Transaction, event: BedVacated, envelope: Envelope) -> None:
+    """The patient physically left the bed: its days end here, whatever time the discharge says (V4, V10)."""
+    await _note_bed(tx, envelope, "left", event.encounter_id, event.bed_id, event.vacated_at)
+
+
+async def _note_bed(
+    tx: Transaction,
+    envelope: Envelope,
+    kind: Literal["came", "left", "away", "back"],
+    encounter_id: UUID,
+    bed_id: int,
+    at: datetime,
+    *,
+    ward: str | None = None,
+    accommodation: str | None = None,
+) -> None:
+    """Keep where the patient lay; a stay that is charged by the catalogue gets its bed days at once.
+
+    What was written down later (imported, or from paper) is priced by the timer, whose clock is the real one.
+    """
+    is_priced = await price_store.insert_bed_fact(
+        tx,
+        encounter_id=encounter_id,
+        kind=kind,
+        bed_id=bed_id,
+        version=envelope.version,
+        at=at,
+        ward=ward,
+        accommodation=accommodation,
+    )
+    if not (is_priced and RULES.policy.auto and tx.source == "live"):
+        return
+    if kind == "left":
+        await price_actions.stop_what_runs(tx, RULES, encounter_id=encounter_id, at=at)
+    await price_actions.price_bed_days(tx, RULES, encounter_id=encounter_id, until=max(at, tx.now), by_itself=True)
 
 
 SUBSCRIPTIONS = (
@@ -64,4 +138,7 @@ SUBSCRIPTIONS = (
     Subscription(DaySurgeryArrived, on_day_surgery_arrived),
     Subscription(BedOccupied, on_bed_occupied),
     Subscription(BedTransferred, on_bed_transferred),
+    Subscription(LeaveStarted, on_leave_started),
+    Subscription(LeaveEnded, on_leave_ended),
+    Subscription(BedVacated, on_bed_vacated),
 )

@@ -37,6 +37,9 @@ class Permission(StrEnum):
     CHARGES_REVERSE = "charges:reverse"
     SETTLEMENTS_SETTLE = "settlements:settle"
     SETTLEMENTS_REOPEN = "settlements:reopen"
+    DEBTS_WRITE_OFF = "debts:write_off"
+    RECONCILIATION_MANAGE = "reconciliation:manage"
+    PRICES_MANAGE = "prices:manage"
     DAYSURGERY_REFER = "daysurgery:refer"
     DAYSURGERY_BOOK = "daysurgery:book"
     DAYSURGERY_PROGRESS = "daysurgery:progress"
@@ -70,7 +73,11 @@ MEANINGS: Mapping[Permission, str] = {
     Permission.CHARGES_POST: "post a charge",
     Permission.CHARGES_REVERSE: "reverse a charge",
     Permission.SETTLEMENTS_SETTLE: "quote and settle",
+    Permission.SETTLEMENTS_REOPEN: "reopen a settlement, settle a late charge",
+    Permission.DEBTS_WRITE_OFF: "write off what nobody will pay",
+    Permission.RECONCILIATION_MANAGE: "match the day, explain differences",
     Permission.SETTLEMENTS_REOPEN: "reopen a settlement",
+    Permission.PRICES_MANAGE: "publish prices",
     Permission.DAYSURGERY_REFER: "refer to day surgery",
     Permission.DAYSURGERY_BOOK: "book, move and cancel a slot",
     Permission.DAYSURGERY_PROGRESS: "record arrival, theatre, recovery, leaving",
@@ -153,6 +160,18 @@ MATRIX: Mapping[Role, Mapping[Permission, Reach]] = {
         _P.CHARGES_REVERSE,
         _P.SETTLEMENTS_SETTLE,
         _P.SETTLEMENTS_REOPEN,
+        _P.RECONCILIATION_MANAGE,
+    ),
+    Role.BILLING_SUPERVISOR: _hospital(
+        _P.PATIENTS_READ,
+        _P.ENCOUNTERS_READ,
+        _P.ACCOUNTS_READ,
+        _P.DEPOSITS_REFUND,
+        _P.CHARGES_REVERSE,
+        _P.SETTLEMENTS_REOPEN,
+        _P.DEBTS_WRITE_OFF,
+        _P.RECONCILIATION_MANAGE,
+        _P.PRICES_MANAGE,
     ),
     Role.DOCTOR: _hospital(
         _P.PATIENTS_READ,
@@ -192,7 +211,7 @@ MATRIX: Mapping[Role, Mapping[Permission, Reach]] = {
     Role.PRIMARY_CARE_WORKER: _own_wards(_P.PATIENTS_READ, _P.FOLLOWUP_READ, _P.FOLLOWUP_PERFORM),
     Role.OPS: _hospital(_P.OPS_READ, _P.OPS_PARKED),
     Role.PRIVACY_OFFICER: _hospital(_P.AUDIT_READ),
-    Role.ADMIN: _hospital(_P.ACCOUNTS_STAFF_MANAGE, _P.OPS_READ),
+    Role.ADMIN: _hospital(_P.ACCOUNTS_STAFF_MANAGE, _P.OPS_READ, _P.PRICES_MANAGE),
     Role.IMPORTER: _hospital(_P.FACTS_IMPORT),
 }
 """What each role may do, and how far. What is not written here is refused."""

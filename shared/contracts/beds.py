@@ -22,6 +22,8 @@ WaitingReason = Literal[
     "for_the_desk",
 ]
 BedKind = Literal["inpatient", "day"]
+Accommodation = Literal["standard", "single", "vip", "critical", "day"]
+"""What a patient lies in, as it is charged (HL7 PV2-2): a day bed and intensive care come before the class of the room."""
 
 
 class AllocationEvent(Event):
@@ -72,6 +74,7 @@ class BedOccupied(AllocationEvent):
     bed_id: int
     ward: Code
     occupied_at: Instant
+    accommodation: Accommodation | None = None
 
 
 class BedRefused(AllocationEvent):
@@ -92,6 +95,7 @@ class BedTransferred(AllocationEvent):
     ward: Code
     reason: Code
     transferred_at: Instant
+    accommodation: Accommodation | None = None
 
 
 class LeaveStarted(AllocationEvent):
