@@ -13,6 +13,7 @@ from uuid import uuid4
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from services.billing.outside import calls, wire
 from services.billing.outside.calls import Caller, Form, Party
@@ -20,6 +21,7 @@ from services.billing.outside.channel import SignedChannel
 from services.billing.outside.receipts import ReceiptOffice
 from services.billing.ports import Declined, Done, FeeLine, Unknown
 from shared.money import FEN_MAX, fen_from_decimal_text
+from shared.telemetry.names import LOG_FIELDS
 
 KEY = b"a key for tests"
 
@@ -217,6 +219,21 @@ def test_an_old_answer_does_not_fit_a_new_question():
 def test_an_answer_that_comes_drop_by_drop_is_not_waited_for_for_ever():
     with answering(200, b'{"amount": "12.34"}', signed=True, drips=True) as url:
         assert ask(url, seconds=0.5) == Unknown("timeout")
+
+
+def test_the_log_says_whom_and_why_and_nothing_of_what_was_asked():
+    with answering(503, b"a person's name", signed=False) as url, capture_logs() as lines:
+        assert ask(url) == Unknown("server_error")
+    assert lines == [
+        {
+            "event": "outside_outcome_unknown",
+            "log_level": "warning",
+            "service": "party",
+            "part": "question",
+            "reason": "server_error",
+        }
+    ]
+    assert {"service", "part", "reason"} <= LOG_FIELDS
 
 
 def test_where_nobody_listens_the_outcome_is_unknown():

@@ -1,12 +1,16 @@
 """How the simulated fund shares a bill: to the fen, whatever the bill."""
 
+import csv
 from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.simulators.shares import InsuranceClass, Level, Shares, rules, share
+from infra.local.home import PROJECT_ROOT
+from infra.simulators.shares import InsuranceClass, Level, Rules, Shares, rules, share
+
+PRICES = PROJECT_ROOT / "services" / "billing" / "data" / "prices.csv"
 
 EMPLOYEE, RESIDENT = rules().classes["310"], rules().classes["390"]
 LEVELS = rules().levels
@@ -59,10 +63,21 @@ def test_shares_that_are_not_the_whole_cannot_be_made():
 
 
 def test_an_item_has_the_class_of_the_longest_beginning_that_is_listed():
-    assert rules().level_of("TEST-CBC") == "甲"
-    assert rules().level_of("DRUG-A-1") == "甲"
-    assert rules().level_of("DRUG-B-1") == "乙"
-    assert rules().level_of("VIP-BED") == "丙"
+    assert rules().level_of("BED-STANDARD") == "甲"
+    assert rules().level_of("BED-ICU") == "乙"
+    assert rules().level_of("BED-VIP") == "丙"
+    some = Rules(classes={}, levels=LEVELS, items={"乙": ("LAB", "LAB-A-1"), "丙": ("LAB-A",)})
+    assert [some.level_of(item) for item in ("LA", "LAB-B", "LAB-A-2", "LAB-A-1")] == ["甲", "乙", "丙", "乙"]
+
+
+def test_every_item_of_the_example_prices_has_the_class_its_price_says():
+    """The fund's list and the hospital's are two files; where they differ every settlement would be disputed."""
+    national: dict[str, Level] = {"01": "甲", "02": "乙", "03": "丙"}
+    with PRICES.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) > 100
+    for row in rows:
+        assert rules().level_of(row["code"]) == national[row["insurance_class"]], row["code"]
 
 
 def test_a_persons_number_begins_with_the_insurance_class():
