@@ -336,6 +336,7 @@ def _notice_route(routes: APIRouter, door: Door, outside: Outside) -> None:
             raise NotFound("This order is not ours.", code="no_such_payment")
         async with transaction(door.db) as tx:
             tx.correlation_id = payment.encounter_id
+            tx.actor = payment.ordered_by
             if not await bill_store.note_notice(tx, notice.nonce, notice.order.order_no):
                 return JSONResponse({"code": "SUCCESS"})  # told again, because our answer was lost
             if notice.order.amount_fen != payment.amount_fen:
@@ -351,5 +352,6 @@ def _notice_route(routes: APIRouter, door: Door, outside: Outside) -> None:
                 await bill_store.send_errand(tx, "payment", str(payment.id))
             else:
                 await bill_actions.take_paid_order(tx, payment.id, notice.order)
+                tx.audit("channel notice", "payment", payment.id)
         faults.reached("K23")
         return JSONResponse({"code": "SUCCESS"})

@@ -367,6 +367,7 @@ async def order_payment(
         expires_at=tx.now + ORDER_LIFETIME,
         transaction_id=None,
         entry_id=None,
+        ordered_by=tx.actor,
     )
     await bill_store.insert_payment(tx, payment)
     await bill_store.send_errand(tx, "payment", str(payment_id))
