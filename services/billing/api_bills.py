@@ -172,8 +172,8 @@ def _on_bill(outcome: OnBill | bill_actions.AnyRefusal, caller: Caller, encounte
 
 
 def _quote_routes(routes: APIRouter, door: Door, outside: Outside) -> None:
-    @routes.put("/encounters/{encounter_id}/coverage", summary="Note by whom a stay is insured (医保登记)")
-    async def put_coverage(request: Request, encounter_id: UUID, body: Coverage) -> Response:
+    @routes.post("/encounters/{encounter_id}/coverage", summary="Note by whom a stay is insured (医保登记)")
+    async def post_coverage(request: Request, encounter_id: UUID, body: Coverage) -> Response:
         async def act(tx: Transaction, caller: Caller) -> Answered:
             tx.correlation_id = encounter_id
             outcome = await bill_actions.note_coverage(tx, encounter_id=encounter_id, psn_no=body.psn_no)
@@ -336,6 +336,7 @@ def _notice_route(routes: APIRouter, door: Door, outside: Outside) -> None:
             raise NotFound("This order is not ours.", code="no_such_payment")
         async with transaction(door.db) as tx:
             tx.correlation_id = payment.encounter_id
+            tx.actor = payment.ordered_by
             if not await bill_store.note_notice(tx, notice.nonce, notice.order.order_no):
                 return JSONResponse({"code": "SUCCESS"})  # told again, because our answer was lost
             if notice.order.amount_fen != payment.amount_fen:
@@ -351,5 +352,6 @@ def _notice_route(routes: APIRouter, door: Door, outside: Outside) -> None:
                 await bill_store.send_errand(tx, "payment", str(payment.id))
             else:
                 await bill_actions.take_paid_order(tx, payment.id, notice.order)
+                tx.audit("channel notice", "payment", payment.id)
         faults.reached("K23")
         return JSONResponse({"code": "SUCCESS"})

@@ -63,6 +63,7 @@ ASKS_OUTSIDE: frozenset[BillState] = frozenset(
     {"drafting", "locking", "payer_pending", "payer_unknown", "payer_reversing", "reopening"}
 )
 """In these the next move is an answer from outside, so there is an errand."""
+DECLINED = "payer_declined:"
 QUOTE_LIFETIME = timedelta(minutes=30)
 SENDS_MAX = 3
 """How often a settlement is sent to the fund, always under one msgid and only after the fund said that it knows nothing of it."""
@@ -222,7 +223,8 @@ def send(bill: Bill) -> Bill:
 def payer_answered(bill: Bill, answer: Outcome[PayerSettlement]) -> Bill:
     """Take the answer to 2304: settled with the split that was shown, refused, or unknown.
 
-    A fund that settled another split than the one shown is made to take it back: the family agreed to a sum.
+    A fund that settled another split than the one shown is made to take it back: the family agreed to a sum. A refusal is
+    asked about before it is believed: whoever believes a wrong one lets the family pay the fund's part.
     """
     match answer:
         case Done(value=made) if made.split == Split(
@@ -232,9 +234,9 @@ def payer_answered(bill: Bill, answer: Outcome[PayerSettlement]) -> Bill:
         case Done(value=made):
             return replace(move(bill, "payer_reversing", "payer_split_changed"), setl_id=made.setl_id)
         case Declined(code=code):
-            return move(bill, "failed", f"payer_declined:{code}"[:64])
+            return move(bill, "payer_unknown", f"{DECLINED}{code}"[:64])
         case Unknown(why=why):
-            return move(bill, "payer_unknown", why) if bill.state != "payer_unknown" else bill
+            return move(bill, "payer_unknown", why)
 
 
 def payer_found(bill: Bill, answer: Outcome[PayerSettlement | None]) -> Bill:
@@ -245,15 +247,18 @@ def payer_found(bill: Bill, answer: Outcome[PayerSettlement | None]) -> Bill:
     match answer:
         case Done(value=PayerSettlement() as made):
             return payer_answered(bill, Done(made))
-        case Done() if bill.sends < SENDS_MAX:
+        case Done() if not is_forgettable(bill, answer):
             return move(bill, "locking", "sent_again")
+        case _ if bill.state == "payer_pending":
+            return move(bill, "payer_unknown", "not_recorded")
         case _:
             return bill
 
 
 def is_forgettable(bill: Bill, answer: Outcome[PayerSettlement | None]) -> bool:
-    """Say whether the fund knows nothing of it after every sending, so that it must be made to forget it (2601)."""
-    return isinstance(answer, Done) and answer.value is None and bill.sends >= SENDS_MAX
+    """Say whether the fund knows nothing of what it refused or was sent often enough: it is made to forget it (2601)."""
+    over = bill.sends >= SENDS_MAX or (bill.reason or "").startswith(DECLINED)
+    return isinstance(answer, Done) and answer.value is None and over
 
 
 def due_fen(bill: Bill, deposits_fen: int) -> int:

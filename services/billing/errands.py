@@ -19,6 +19,7 @@ from services.billing.bills import Bill
 from services.billing.domain import Account, Deposit
 from services.billing.outside import Outside
 from services.billing.ports import (
+    ChannelRefund,
     Declined,
     Done,
     FeeLine,
@@ -34,6 +35,7 @@ from services.billing.ports import (
 from shared import faults
 from shared.contracts.billing import ReceiptIssued, ReceiptVoided
 from shared.db import RETRYABLE, Database, Transaction, transaction
+from shared.ids import new_id
 from shared.messaging import outbox
 
 log = structlog.get_logger()
@@ -42,6 +44,8 @@ T = TypeVar("T")
 AT_ONCE = 24
 """How many errands are out at a time; more wait their turn in the table."""
 LINES_PER_UPLOAD = 500
+MISMATCH_LOOKS = 4
+"""How often the channel must say that another sum was paid than was ordered before it is believed."""
 DRAFT_LOOKS_MAX = 8
 """How often a fund is asked for a quote before the desk is told that it does not answer."""
 
@@ -123,7 +127,7 @@ class Errands:
         async with db.pool.acquire(timeout=10) as conn:
             owner = await bill_store.get_bill_owner(conn, bill_id)
         assert owner is not None, "Bills are never removed."
-        async with _locked_bill(db, owner.encounter_id, bill_id) as (tx, _, _, bill):
+        async with _locked_bill(db, errand, owner.encounter_id, bill_id) as (tx, _, _, bill):
             if bill.state not in bills.ASKS_OUTSIDE:
                 await bill_store.end_errand(tx, "bill", errand.object_id)
                 return
@@ -150,7 +154,7 @@ class Errands:
     async def _find_out(self, db: Database, errand: Errand, encounter_id: UUID, bill: Bill, mdtrt_id: str) -> None:
         """Ask what came of a settlement nobody answered; never send it again before the fund says it knows nothing of it."""
         assert self.fund is not None
-        msgid = bill.msgid(f"5203.{errand.looks}")
+        msgid = new_id().hex  # a question, asked anew each time
         call = self.fund.find_settlement(msgid, mdtrt_id, bill.msgid("2304"))
         found = await self._ask(db, msgid, bill.account_id, "insurance", "5203", call)
         if not bills.is_forgettable(bill, found):
@@ -163,7 +167,9 @@ class Errands:
             errand,
             encounter_id,
             bill,
-            lambda now: bills.move(now, "failed", "payer_never_settled") if isinstance(forgotten, Done) else now,
+            lambda now: (
+                bills.move(now, "failed", now.reason or "payer_never_settled") if isinstance(forgotten, Done) else now
+            ),
         )
 
     async def _take_back(self, db: Database, errand: Errand, encounter_id: UUID, bill: Bill, mdtrt_id: str) -> None:
@@ -173,7 +179,16 @@ class Errands:
         msgid = bill.msgid("2305")
         call = self.fund.reverse_settlement(msgid, mdtrt_id, bill.setl_id)
         answer = await self._ask(db, msgid, bill.account_id, "insurance", "2305", call)
-        async with _locked_bill(db, encounter_id, bill.id) as (tx, account, deposits, now):
+        if isinstance(answer, Declined):
+            # Asked about before it is believed: what the fund took back is not settled any more, whatever it said.
+            asking = new_id().hex
+            find = self.fund.find_settlement(asking, mdtrt_id, bill.msgid("2304"))
+            found = await self._ask(db, asking, bill.account_id, "insurance", "5203", find)
+            if not isinstance(found, Done):
+                answer = Unknown("unreadable")
+            elif found.value is None:
+                answer = Done(None)
+        async with _locked_bill(db, errand, encounter_id, bill.id) as (tx, account, deposits, now):
             if now.state != bill.state:
                 return
             match answer:
@@ -189,7 +204,7 @@ class Errands:
         self, db: Database, errand: Errand, encounter_id: UUID, asked: Bill, decide: Callable[[Bill], Bill]
     ) -> None:
         """Write what an answer means for the bill, unless it moved on meanwhile; no news means: ask again later."""
-        async with _locked_bill(db, encounter_id, asked.id) as (tx, account, deposits, now):
+        async with _locked_bill(db, errand, encounter_id, asked.id) as (tx, account, deposits, now):
             if now.state != asked.state or now.sends != asked.sends:
                 return
             after = decide(now)
@@ -209,7 +224,7 @@ class Errands:
                 case Done(value=parts):
                     return bills.quote(now, parts)
                 case Declined(code=code):
-                    return bills.move(now, "failed", f"payer_declined:{code}"[:64])
+                    return bills.move(now, "failed", f"{bills.DECLINED}{code}"[:64])
                 case Unknown() if errand.looks >= DRAFT_LOOKS_MAX:
                     return bills.move(now, "failed", "payer_silent")
                 case Unknown():
@@ -234,7 +249,7 @@ class Errands:
             async with transaction(db) as tx:
                 await bill_store.note_registration(tx, bill.account_id, mdtrt_id)
         if insured.to_withdraw:
-            msgid = bill.msgid("2302")
+            msgid = bill.msgid(f"2302.{bills.hash_of_lines((one, 0) for one in insured.to_withdraw).hex()}")
             withdrawn = await ask("2302", msgid, self.fund.withdraw_lines(msgid, mdtrt_id, insured.to_withdraw))
             if not isinstance(withdrawn, Done):
                 return withdrawn
@@ -242,7 +257,7 @@ class Errands:
                 await bill_store.note_withdrawn(conn, insured.to_withdraw)
         for first in range(0, len(insured.to_upload), LINES_PER_UPLOAD):
             lines = insured.to_upload[first : first + LINES_PER_UPLOAD]
-            msgid = bill.msgid(f"2301.{lines[0].entry_id}.{len(lines)}")
+            msgid = bill.msgid(f"2301.{bills.hash_of_lines((one.entry_id, one.amount_fen) for one in lines).hex()}")
             uploaded = await ask("2301", msgid, self.fund.upload_lines(msgid, mdtrt_id, lines))
             if not isinstance(uploaded, Done):
                 return uploaded
@@ -275,6 +290,11 @@ class Errands:
         if payment.state == "closing" or overdue:
             closing = self.channel.close_order(payment.order_no)
             order = await self._ask(db, f"{payment.order_no}.close", payment.account_id, "channel", "close", closing)
+            if isinstance(order, Declined):
+                query = self.channel.query_order(payment.order_no)
+                order = await self._ask(db, f"{payment.order_no}.query", payment.account_id, "channel", "query", query)
+                if isinstance(order, Done) and order.value is None:  # it never heard of it, so nobody can pay it
+                    order = Done(Order(payment.order_no, "closed", payment.amount_fen))
         else:
             query = self.channel.query_order(payment.order_no)
             order = await self._ask(db, f"{payment.order_no}.query", payment.account_id, "channel", "query", query)
@@ -304,10 +324,12 @@ class Errands:
         self, db: Database, errand: Errand, payment: bill_store.Payment, order: Outcome[Order | None]
     ) -> None:
         """Write how an order stands; only the channel's own word closes one or makes it paid."""
-        async with transaction(db) as tx:
-            tx.correlation_id = payment.encounter_id
+        async with _working(db, errand, payment.encounter_id) as tx:
             match order:
                 case Done(value=Order(state="paid") as paid):
+                    if paid.amount_fen != payment.amount_fen and errand.looks < MISMATCH_LOOKS:
+                        await bill_store.put_off_errand(tx, errand, bills.look_again_seconds(errand.looks))
+                        return
                     await bill_actions.take_paid_order(tx, payment.id, paid)
                 case Done(value=Order(state="closed")):
                     await store.lock_account(tx, payment.encounter_id)
@@ -328,8 +350,9 @@ class Errands:
                 return
         call = self.channel.refund(refund.refund_no, refund.order_no, refund.amount_fen)
         answer = await self._ask(db, refund.refund_no, refund.account_id, "channel", "refund", call)
-        async with transaction(db) as tx:
-            tx.correlation_id = refund.encounter_id
+        if not isinstance(answer, Unknown) and not _is_done(answer, refund):
+            answer = await self._doubt_refund(db, refund, answer)
+        async with _working(db, errand, refund.encounter_id) as tx:
             await store.lock_account(tx, refund.encounter_id)
             match answer:
                 case Done(value=made) if made.state == "done" and made.amount_fen == refund.amount_fen:
@@ -345,6 +368,21 @@ class Errands:
                 case Unknown(why=why):
                     await bill_store.mark_refund(tx, refund.refund_no, "unknown", why)
                     await bill_store.put_off_errand(tx, errand, bills.look_again_seconds(errand.looks))
+
+    async def _doubt_refund(
+        self, db: Database, refund: bill_store.Refund, said: Outcome[ChannelRefund]
+    ) -> Outcome[ChannelRefund]:
+        """Ask how a refund stands that was refused or answered oddly: believing a wrong refusal would pay it twice."""
+        assert self.channel is not None
+        query = self.channel.query_refund(refund.refund_no)
+        asked = await self._ask(db, f"{refund.refund_no}.query", refund.account_id, "channel", "refund_query", query)
+        match asked:
+            case Done(value=ChannelRefund() as known):
+                return Done(known)
+            case Done():
+                return said if isinstance(said, Declined) else Unknown("unreadable")
+            case _:
+                return Unknown("unreadable")
 
     # ---- receipts ----------------------------------------------------------------------------------------------------
 
@@ -367,10 +405,17 @@ class Errands:
         else:
             flush = self.receipts.red_flush(receipt.number, receipt.voids, "reopened")
             made = await self._ask(db, receipt.number, receipt.account_id, "receipts", "red_flush", flush)
-        async with transaction(db) as tx:
-            encounter_id = await bill_store.get_encounter(tx, receipt.account_id)
+        if isinstance(made, Declined):
+            query = self.receipts.query(receipt.number)
+            known = await self._ask(db, f"{receipt.number}.query", receipt.account_id, "receipts", "query", query)
+            if isinstance(known, Done) and known.value is not None:
+                made = Done(known.value)
+            elif not isinstance(known, Done):
+                made = Unknown("unreadable")
+        async with db.pool.acquire(timeout=10) as conn:
+            encounter_id = await bill_store.get_encounter(conn, receipt.account_id)
+        async with _working(db, errand, encounter_id) as tx:
             await store.lock_account(tx, encounter_id)
-            tx.correlation_id = encounter_id
             tx.signals.add(str(encounter_id))
             now = await bill_store.find_receipt(tx.conn, receipt.number)
             if now is None or now.state != "reserved":
@@ -383,7 +428,7 @@ class Errands:
                     ids = {"account_id": receipt.account_id, "encounter_id": encounter_id}
                     if receipt.voids is None:
                         settlement_id = receipt.settlement_id
-                        outbox.append(tx, ReceiptIssued(**ids, settlement_id=settlement_id, number=receipt.number))
+                        outbox.append(tx, ReceiptIssued(**ids, settlement_id=settlement_id, receipt_no=receipt.number))
                     else:
                         outbox.append(tx, ReceiptVoided(**ids, receipt_no=receipt.voids, red_receipt_no=receipt.number))
                     await bill_store.end_errand(tx, "receipt", receipt.number)
@@ -398,6 +443,10 @@ class Errands:
             return await bill_store.list_fee_lines(conn, receipt.account_id)
 
 
+def _is_done(answer: Outcome[ChannelRefund], refund: bill_store.Refund) -> bool:
+    return isinstance(answer, Done) and answer.value.state == "done" and answer.value.amount_fen == refund.amount_fen
+
+
 def _said(answer: Outcome[T]) -> tuple[str, str | None]:
     match answer:
         case Done():
@@ -409,12 +458,22 @@ def _said(answer: Outcome[T]) -> tuple[str, str | None]:
 
 
 @asynccontextmanager
-async def _locked_bill(
-    db: Database, encounter_id: UUID, bill_id: UUID
-) -> AsyncIterator[tuple[Transaction, Account, tuple[Deposit, ...], Bill]]:
-    """Open a transaction with the account of a bill locked and the bill as it is now."""
+async def _working(db: Database, errand: Errand, encounter_id: UUID) -> AsyncIterator[Transaction]:
+    """Open a transaction in the name of whoever sent the errand; what it announces is audited (S3)."""
     async with transaction(db) as tx:
         tx.correlation_id = encounter_id
+        tx.actor = errand.actor
+        yield tx
+        if tx.events:
+            tx.audit(f"errand {errand.kind}", errand.kind, errand.object_id)
+
+
+@asynccontextmanager
+async def _locked_bill(
+    db: Database, errand: Errand, encounter_id: UUID, bill_id: UUID
+) -> AsyncIterator[tuple[Transaction, Account, tuple[Deposit, ...], Bill]]:
+    """Open a transaction with the account of a bill locked and the bill as it is now."""
+    async with _working(db, errand, encounter_id) as tx:
         found = await store.lock_for_settlement(tx, encounter_id)
         assert found is not None, "A bill has an account."
         bill = await bill_store.get_bill(tx, found[0].id, bill_id)
