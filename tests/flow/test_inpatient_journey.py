@@ -187,7 +187,7 @@ async def test_a_day_case_books_arrives_and_goes_home(hospital: Hospital):
     assert len((await hospital.see(f"/followup/encounters/{encounter}/plan"))["tasks"]) >= 1
 
 
-async def test_a_converted_day_case_keeps_its_account_and_bed_v7(hospital: Hospital):
+async def test_a_converted_day_case_keeps_its_account_and_its_bed_until_moved_v7(hospital: Hospital):
     tok = await hospital.register_patient()
     assert isinstance(hospital.clock, FrozenClock)
     starts, ends = hospital.clock.at, hospital.clock.at + timedelta(hours=6)
@@ -205,6 +205,12 @@ async def test_a_converted_day_case_keeps_its_account_and_bed_v7(hospital: Hospi
     assert (stay["state"], stay["bed_id"]) == ("admitted", bed["bed_id"])
     await hospital.charge(encounter, 30_000)
     assert (await hospital.settle(encounter))["charged_fen"] == 100_000
+    [target] = await hospital.sql(
+        "beds", "SELECT * FROM bed WHERE ward = '5A' AND class = 'standard' AND commitment = 'free' LIMIT 1"
+    )
+    to_ward = {"bed_id": target["bed_id"], "version": target["version"], "reason": "clinical_need"}
+    await hospital.do(f"/beds/encounters/{encounter}/transfer", to_ward)
+    assert (await hospital.see(f"/admission/encounters/{encounter}"))["ward"] == "5A"
     hospital.clock.advance(timedelta(days=2))
     await hospital.do(f"/admission/encounters/{encounter}/discharge")
     assert (await hospital.bed_of(encounter))["state"] == "left"

@@ -44,6 +44,38 @@ def _drawer(page: Page) -> None:
     page.get_by_role("dialog").wait_for()
 
 
+def _move(page: Page) -> None:
+    _drawer(page)
+    page.locator('[data-act="transfer"]').click()
+    page.locator(".choice").first.wait_for()
+    page.get_by_role("button", name="预约转床，先占床").click()
+    page.get_by_text("病情需要", exact=True).click()
+
+
+def _acts(page: Page) -> None:
+    _drawer(page)
+    page.locator("[data-act]").last.scroll_into_view_if_needed()
+
+
+def _newborn(page: Page) -> None:
+    page.locator(".bed-tile", has_text="+1").first.click()
+    page.get_by_text("与母亲同室").first.scroll_into_view_if_needed()
+
+
+def _forecast(page: Page) -> None:
+    page.get_by_role("button", name="出院预测").click()
+    page.locator(".house").wait_for()
+
+
+def _impossible(page: Page) -> None:
+    page.locator(".queue-row").filter(has_text="重症床").first.click()
+    page.get_by_role("heading", name="最快可用的床").wait_for()
+
+
+def _elder(page: Page) -> None:
+    page.get_by_role("button", name="大字").click()
+
+
 def _night(page: Page) -> None:
     page.get_by_title("夜间模式").click()
 
@@ -67,11 +99,16 @@ PICTURES = (
     Picture("hospital-night", "bed_manager", "/beds", before=_night),
     Picture("ward", "ward_nurse", "/wards/{ward}"),
     Picture("ward-bed", "ward_nurse", "/wards/{ward}", before=_drawer),
+    Picture("bed-acts", "bed_manager", "/wards/{ward}", before=_acts),
+    Picture("move", "bed_manager", "/wards/{ward}", before=_move),
+    Picture("newborn", "ward_nurse", "/wards/6B", before=_newborn),
+    Picture("forecast", "bed_manager", "/beds", before=_forecast),
+    Picture("ward-large", "ward_nurse", "/wards/{ward}", before=_elder),
     Picture("ward-refusal", "ward_nurse", "/wards/{ward}", before=_refusal),
     Picture("ward-tablet", "ward_nurse", "/wards/{ward}", size=TABLET),
     Picture("ward-wall", "ward_nurse", "/wards/{ward}?wall", size=WALL),
     Picture("desk", "bed_manager", "/desk", before=_fitting_request),
-    Picture("desk-impossible", "bed_manager", "/desk"),
+    Picture("desk-impossible", "bed_manager", "/desk", before=_impossible),
     Picture("print", "bed_manager", "/print"),
 )
 

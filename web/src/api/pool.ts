@@ -2,6 +2,7 @@
 import type { components } from '@/api/generated/beds'
 
 type Bodies = components['schemas']
+export type AssignBody = Bodies['AssignBed']
 export type TransferBody = Bodies['TransferPatient']
 export type AnnounceBody = Bodies['AnnounceTransfer']
 export type CancelTransferBody = Bodies['CancelTransfer']
@@ -91,6 +92,7 @@ export interface BedRequest {
   place: number
   waiting_reason: string | null
   why: { priority: string; booked: boolean; waited_minutes: number; place_lost?: boolean }
+  travel_minutes: number | null
   from_at: string | null
   requested_at: string
 }

@@ -449,6 +449,7 @@ export const en: Messages = {
     accepted: 'taken',
     accepted_said: 'The patient for bed {bed} is taken.',
     escalated: 'bed managers were told',
+    travel_minutes: 'Minutes to come; the bed is held longer by them',
     travel: '{d} away',
   },
   move_reason: {

@@ -447,6 +447,7 @@ export const zh = {
     accepted: '已接收',
     accepted_said: '已确认接收 {bed} 床的患者。',
     escalated: '已上报床位调配员',
+    travel_minutes: '路程（分钟），床位多留这么久',
     travel: '路程 {d}',
   },
   move_reason: {

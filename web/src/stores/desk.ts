@@ -1,7 +1,7 @@
 /** The allocation desk: who waits, what fits the chosen one, and the plan for all; read again whenever beds change. */
 import { defineStore } from 'pinia'
 import { computed, ref, shallowRef } from 'vue'
-import type { Assigned, BedRequest, Escalation, Move, Plan, PlanAccepted, Planned, Proposals } from '@/api/pool'
+import type { AssignBody, Assigned, BedRequest, Escalation, Move, Plan, PlanAccepted, Planned, Proposals } from '@/api/pool'
 import { get, post } from '@/api/http'
 import { type Problem, asProblem } from '@/api/problem'
 
@@ -58,8 +58,8 @@ export const useDesk = defineStore('desk', () => {
     if (chosen.value !== null && byId.value.has(chosen.value)) await choose(chosen.value)
   }
 
-  async function assign(encounterId: string, bedId: number, version: number, reason?: string): Promise<Assigned> {
-    const body = reason === undefined ? { bed_id: bedId, version } : { bed_id: bedId, version, reason }
+  async function assign(encounterId: string, bedId: number, version: number, travelMinutes: number | null, reason?: string): Promise<Assigned> {
+    const body: AssignBody = { bed_id: bedId, version, travel_minutes: travelMinutes, reason: reason ?? null }
     return post<Assigned>(`/api/beds/requests/${encounterId}/assignment`, body)
   }
 
