@@ -66,7 +66,7 @@ MEANINGS: Mapping[Permission, str] = {
     Permission.BEDS_READ: "see beds and waiting lists",
     Permission.BEDS_MANAGE: "import, block and unblock beds",
     Permission.BEDS_ASSIGN: "hold, assign and release a bed",
-    Permission.BEDS_CLEAN: "start and finish cleaning",
+    Permission.BEDS_CLEAN: "clean beds; take patients, leaves, guests",
     Permission.ACCOUNTS_READ: "see an account and its lines",
     Permission.DEPOSITS_TAKE: "take a deposit",
     Permission.DEPOSITS_REFUND: "refund a deposit",
