@@ -51,7 +51,7 @@ QUANTITY_MAX = 10_000
 
 def _known(words: Any) -> BeforeValidator:
     def check(value: object) -> object:
-        if value not in words:
+        if not isinstance(value, str) or value not in words:
             raise ValueError("It is none of the known codes.")
         return value
 
