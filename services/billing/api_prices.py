@@ -258,7 +258,9 @@ def _catalogue_routes(routes: APIRouter, door: Door, rules: PriceRules) -> None:
     async def publish(request: Request, body: NewPrices) -> Response:
         async def act(tx: Transaction, caller: Caller) -> Answered:
             caller.require(Permission.PRICES_MANAGE)
-            done = await price_actions.publish_prices(tx, rules, [entry.row() for entry in body.prices], note=body.note)
+            done = await price_actions.publish_prices(
+                tx, rules, [entry.row() for entry in body.prices], note=body.note, check=body.check
+            )
             if isinstance(done, Conflicts):
                 raise Refused(
                     "Prices that are public already stand against it; nothing was published.",

@@ -1,6 +1,5 @@
 """Charging by the catalogue on a real PostgreSQL: bed days from the pool's words, hours, orders, and publications that race."""
 
-import asyncio
 import functools
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -483,8 +482,8 @@ async def test_pricing_and_a_settlement_at_once_leave_a_bill_that_was_paid_as_it
     for _ in range(6):
         stay = await priced.open()
         await Ward(priced, stay).lies(7, march(2))
-        done, settled = await asyncio.gather(
-            price_days(priced, stay, march(4)), priced.settle(stay, 0), return_exceptions=True
+        done, settled = await together(
+            [functools.partial(price_days, priced, stay, march(4)), functools.partial(priced.settle, stay, 0)]
         )
         state, owed, _ = await priced.account(stay)
         if isinstance(done, BedDaysPriced):
