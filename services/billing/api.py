@@ -1,31 +1,26 @@
 """Doors of billing under /api/billing. A stay that was admitted a moment ago may have no account yet: `Prefer: wait=10`."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, NoReturn, assert_never
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
-from services.billing import actions, domain, store
-from services.billing.actions import Charged, Deposited, Reopened, Reversed, Settled
-from services.billing.domain import (
-    AlreadyReversed,
-    NoAccount,
-    NoSuchEntry,
-    NotOpen,
-    NotSettled,
-    PaymentMethod,
-    QuoteOutdated,
-    Refusal,
-    TooMuch,
-)
+from services.billing import actions, bill_actions, domain, store
+from services.billing.actions import Charged, Deposited, Refunded, Reopened, Reversed, Settled
+from services.billing.api_bills import bill_router
+from services.billing.api_refusals import check_ward, refuse
+from services.billing.bill_actions import OnBill
+from services.billing.bills import BillMoved
+from services.billing.domain import NoAccount, NotOpen, PaymentMethod
+from services.billing.outside import Outside
 from shared.access.policy import Permission
 from shared.contracts.envelope import Code
 from shared.db import Transaction
-from shared.errors import BadRequest, NotFound, Refused
+from shared.errors import BadRequest, Refused
 from shared.money import FEN_MAX, PositiveFen
-from shared.web import PROBLEM_RESPONSES, Answered, Caller, Door, FactBody, NotYet, next_link, page_of
+from shared.web import PROBLEM_RESPONSES, Answered, Caller, Door, FactBody, next_link, page_of
 
 
 class Deposit(FactBody):
@@ -36,7 +31,9 @@ class Deposit(FactBody):
 
 
 class Refund(FactBody):
-    """Give the deposit back, to where it came from."""
+    """Give the deposit back, whole or in part, to where it came from."""
+
+    amount_fen: PositiveFen | None = None
 
 
 class Charge(FactBody):
@@ -65,54 +62,32 @@ class Reopening(FactBody):
     reason: Code
 
 
-def router(door: Door) -> APIRouter:
+class LateCharge(FactBody):
+    """A charge that came after the final settlement; collected now, or written off when there is no method (V13)."""
+
+    item: Code
+    amount_fen: PositiveFen
+    method: PaymentMethod | None = None
+    reason: Code
+
+
+class BadDebt(FactBody):
+    """What is given up, because the patient is gone (欠费离院)."""
+
+    charged_fen: Annotated[int, Field(strict=True, ge=0, le=FEN_MAX, description="What the clerk saw.")]
+    reason: Code
+
+
+def router(door: Door, outside: Outside) -> APIRouter:
     """Return the routes of billing."""
     routes = APIRouter(responses=PROBLEM_RESPONSES)
     _read_routes(routes, door)
     _deposit_routes(routes, door)
     _charge_routes(routes, door)
     _settlement_routes(routes, door)
+    _after_settlement_routes(routes, door)
+    routes.include_router(bill_router(door, outside))
     return routes
-
-
-def _refuse(refusal: Refusal, encounter_id: UUID, *, may_open: bool = False) -> NoReturn:
-    """Answer a refusal with its problem document; with `may_open` the account may be opened any moment."""
-    match refusal:
-        case NoAccount() if may_open:
-            raise NotYet(
-                "This stay has no account yet; it opens when the patient is admitted or arrives for day surgery.",
-                code="no_account_yet",
-                wait_for=encounter_id,
-            )
-        case NoAccount():
-            raise NotFound("This stay has no account.", code="no_account")
-        case NotOpen(state="voided"):
-            raise Refused("The account is void, because the admission was cancelled.", code="account_voided")
-        case NotOpen():
-            raise Refused("The account is settled and closed; reopen the settlement first.", code="account_closed")
-        case TooMuch():
-            raise Refused("The account would hold more than the ledger settles at once.", code="amount_too_large")
-        case NoSuchEntry():
-            raise NotFound("The account has no such entry.", code="no_such_entry")
-        case AlreadyReversed():
-            raise Refused("This was reversed before; nothing is reversed twice.", code="already_reversed")
-        case QuoteOutdated(charged_fen=charged_fen):
-            raise Refused(
-                "The bill is not the sum the payer saw; show the new sum first.",
-                code="quote_outdated",
-                charged_fen=charged_fen,
-            )
-        case NotSettled():
-            raise Refused("There is no settlement in force to take back.", code="not_settled")
-        case _:
-            assert_never(refusal)
-
-
-def _check_ward(caller: Caller, permission: Permission, ward: str | None, encounter_id: UUID) -> None:
-    """Refuse who may do this in other wards only (S1); where the patient lies may be told any moment."""
-    if ward is None and not caller.scope_of(permission).everywhere:
-        raise NotYet("Where this patient lies is not known yet.", code="ward_not_known_yet", wait_for=encounter_id)
-    caller.require(permission, ward=ward)
 
 
 # ---- reads -----------------------------------------------------------------------------------------------------------
@@ -121,8 +96,8 @@ def _check_ward(caller: Caller, permission: Permission, ward: str | None, encoun
 async def _standing(tx: Transaction, caller: Caller, encounter_id: UUID) -> store.Standing:
     standing = await store.get_standing(tx, encounter_id)
     if standing is None:
-        _refuse(NoAccount(), encounter_id)
-    _check_ward(caller, Permission.ACCOUNTS_READ, standing.ward, encounter_id)
+        refuse(NoAccount(), encounter_id)
+    check_ward(caller, Permission.ACCOUNTS_READ, standing.ward, encounter_id)
     return standing
 
 
@@ -166,12 +141,12 @@ def _read_routes(routes: APIRouter, door: Door) -> None:
     @routes.get("/encounters/{encounter_id}/pre-settlement", summary="What a settlement now would come to (预结算)")
     async def get_pre_settlement(request: Request, encounter_id: UUID) -> Response:
         async def read(tx: Transaction, caller: Caller) -> Answered:
-            bill = await store.get_bill(tx, encounter_id)
+            bill = await store.get_pre_settlement(tx, encounter_id)
             if bill is None:
-                _refuse(NoAccount(), encounter_id, may_open=True)
-            _check_ward(caller, Permission.ACCOUNTS_READ, bill.ward, encounter_id)
+                refuse(NoAccount(), encounter_id, may_open=True)
+            check_ward(caller, Permission.ACCOUNTS_READ, bill.ward, encounter_id)
             if bill.state != "open":
-                _refuse(NotOpen(bill.state), encounter_id)
+                refuse(NotOpen(bill.state), encounter_id)
             domain.check_bill(bill.receivable_fen, bill.charged_fen)
             collects_fen, refunds_fen = domain.difference(bill.charged_fen, bill.deposits_fen)
             body = {
@@ -228,8 +203,8 @@ def _deposit_routes(routes: APIRouter, door: Door) -> None:
                 tx, encounter_id=encounter_id, amount_fen=body.amount_fen, method=body.method
             )
             if not isinstance(outcome, Deposited):
-                _refuse(outcome, encounter_id, may_open=True)
-            _check_ward(caller, Permission.DEPOSITS_TAKE, outcome.account.ward, encounter_id)
+                refuse(outcome, encounter_id, may_open=True)
+            check_ward(caller, Permission.DEPOSITS_TAKE, outcome.account.ward, encounter_id)
             answer = {
                 "account_id": outcome.account.id,
                 "entry_id": outcome.entry_id,
@@ -246,10 +221,12 @@ def _deposit_routes(routes: APIRouter, door: Door) -> None:
     async def post_refund(request: Request, encounter_id: UUID, entry_id: UUID, body: Refund) -> Response:
         async def act(tx: Transaction, caller: Caller) -> Answered:
             tx.correlation_id = encounter_id
-            outcome = await actions.refund_deposit(tx, encounter_id=encounter_id, entry_id=entry_id)
-            if not isinstance(outcome, Reversed):
-                _refuse(outcome, encounter_id)
-            _check_ward(caller, Permission.DEPOSITS_REFUND, outcome.account.ward, encounter_id)
+            outcome = await actions.refund_deposit(
+                tx, encounter_id=encounter_id, entry_id=entry_id, amount_fen=body.amount_fen
+            )
+            if not isinstance(outcome, Refunded):
+                refuse(outcome, encounter_id)
+            check_ward(caller, Permission.DEPOSITS_REFUND, outcome.account.ward, encounter_id)
             answer = {
                 "account_id": outcome.account.id,
                 "entry_id": outcome.entry_id,
@@ -276,11 +253,11 @@ def _charge_routes(routes: APIRouter, door: Door) -> None:
             if isinstance(outcome, NotOpen):
                 # The state of an account is nobody's business in another ward.
                 ward = await store.get_ward(tx, encounter_id)
-                _check_ward(caller, Permission.CHARGES_POST, ward, encounter_id)
+                check_ward(caller, Permission.CHARGES_POST, ward, encounter_id)
             if not isinstance(outcome, Charged):
-                _refuse(outcome, encounter_id, may_open=True)
+                refuse(outcome, encounter_id, may_open=True)
             # The ward comes back with the posting, to spare a statement: a nurse of another ward rolls it back.
-            _check_ward(caller, Permission.CHARGES_POST, outcome.ward, encounter_id)
+            check_ward(caller, Permission.CHARGES_POST, outcome.ward, encounter_id)
             answer = {
                 "account_id": outcome.account_id,
                 "entry_id": outcome.entry_id,
@@ -299,8 +276,8 @@ def _charge_routes(routes: APIRouter, door: Door) -> None:
             tx.correlation_id = encounter_id
             outcome = await actions.reverse_charge(tx, encounter_id=encounter_id, entry_id=entry_id, reason=body.reason)
             if not isinstance(outcome, Reversed):
-                _refuse(outcome, encounter_id)
-            _check_ward(caller, Permission.CHARGES_REVERSE, outcome.account.ward, encounter_id)
+                refuse(outcome, encounter_id)
+            check_ward(caller, Permission.CHARGES_REVERSE, outcome.account.ward, encounter_id)
             answer = {
                 "account_id": outcome.account.id,
                 "entry_id": outcome.entry_id,
@@ -324,43 +301,96 @@ def _settlement_routes(routes: APIRouter, door: Door) -> None:
             outcome = await actions.settle_account(
                 tx, encounter_id=encounter_id, quoted_fen=body.charged_fen, method=body.method
             )
-            if not isinstance(outcome, Settled):
-                _refuse(outcome, encounter_id, may_open=True)
-            _check_ward(caller, Permission.SETTLEMENTS_SETTLE, outcome.account.ward, encounter_id)
-            settlement = outcome.settlement
-            answer = {
-                "account_id": outcome.account.id,
-                "settlement_id": settlement.id,
-                "number": settlement.number,
-                "state": "closed",
-                "charged_fen": settlement.charged_fen,
-                "deposits_fen": settlement.deposits_fen,
-                "payer_fen": settlement.payer_fen,
-                "collected_fen": settlement.collected_fen,
-                "refunded_fen": settlement.refunded_fen,
-            }
-            return Answered(answer, "settlement", settlement.id, outcome.account.patient_tok, status=201)
+            return _settled(outcome, caller, Permission.SETTLEMENTS_SETTLE, encounter_id)
 
         return await door.command(request, Permission.SETTLEMENTS_SETTLE, act, body=body)
 
+
+def _after_settlement_routes(routes: APIRouter, door: Door) -> None:
     @routes.post(
         "/encounters/{encounter_id}/settlement-reopening", status_code=201, summary="Take a settlement back (结算召回)"
     )
     async def post_reopening(request: Request, encounter_id: UUID, body: Reopening) -> Response:
         async def act(tx: Transaction, caller: Caller) -> Answered:
             tx.correlation_id = encounter_id
-            outcome = await actions.reopen_settlement(tx, encounter_id=encounter_id, reason=body.reason)
-            if not isinstance(outcome, Reopened):
-                _refuse(outcome, encounter_id)
-            _check_ward(caller, Permission.SETTLEMENTS_REOPEN, outcome.account.ward, encounter_id)
+            outcome = await bill_actions.reopen(tx, encounter_id=encounter_id, reason=body.reason)
+            if isinstance(outcome, BillMoved):
+                raise Refused(
+                    "The fund is being asked to take its part back already.", code="bill_moved", state="reopening"
+                )
+            if not isinstance(outcome, Reopened | OnBill):
+                refuse(outcome, encounter_id)
+            check_ward(caller, Permission.SETTLEMENTS_REOPEN, outcome.account.ward, encounter_id)
+            account = outcome.account
+            if isinstance(outcome, OnBill):
+                # The fund takes its part back first; the account opens when it has (GET …/bills/latest).
+                answer: dict[str, Any] = {
+                    "account_id": account.id,
+                    "bill_id": outcome.bill.id,
+                    "state": outcome.bill.state,
+                }
+                return Answered(answer, "bill", outcome.bill.id, account.patient_tok, status=202)
             answer = {
-                "account_id": outcome.account.id,
+                "account_id": account.id,
                 "settlement_id": outcome.settlement_id,
-                "number": outcome.account.settlements,
+                "number": account.settlements,
                 "state": "open",
                 "charged_fen": outcome.charged_fen,
                 "deposits_fen": outcome.deposits_fen,
             }
-            return Answered(answer, "settlement", outcome.settlement_id, outcome.account.patient_tok, status=201)
+            return Answered(answer, "settlement", outcome.settlement_id, account.patient_tok, status=201)
 
         return await door.command(request, Permission.SETTLEMENTS_REOPEN, act, body=body)
+
+    @routes.post(
+        "/encounters/{encounter_id}/late-charges",
+        status_code=201,
+        summary="Settle a late charge by itself, or write it off (补收)",
+    )
+    async def post_late_charge(request: Request, encounter_id: UUID, body: LateCharge) -> Response:
+        permission = Permission.SETTLEMENTS_REOPEN if body.method else Permission.DEBTS_WRITE_OFF
+
+        async def act(tx: Transaction, caller: Caller) -> Answered:
+            tx.correlation_id = encounter_id
+            outcome = await actions.settle_late_charge(
+                tx,
+                encounter_id=encounter_id,
+                item=body.item,
+                amount_fen=body.amount_fen,
+                method=body.method,
+                reason=body.reason,
+            )
+            return _settled(outcome, caller, permission, encounter_id)
+
+        return await door.command(request, permission, act, body=body)
+
+    @routes.post(
+        "/encounters/{encounter_id}/bad-debt", status_code=201, summary="Close an account nobody will pay (欠费离院)"
+    )
+    async def post_bad_debt(request: Request, encounter_id: UUID, body: BadDebt) -> Response:
+        async def act(tx: Transaction, caller: Caller) -> Answered:
+            tx.correlation_id = encounter_id
+            outcome = await actions.write_off_debt(tx, encounter_id=encounter_id, quoted_fen=body.charged_fen)
+            return _settled(outcome, caller, Permission.DEBTS_WRITE_OFF, encounter_id)
+
+        return await door.command(request, Permission.DEBTS_WRITE_OFF, act, body=body)
+
+
+def _settled(outcome: Settled | domain.Refusal, caller: Caller, permission: Permission, encounter_id: UUID) -> Answered:
+    if not isinstance(outcome, Settled):
+        refuse(outcome, encounter_id, may_open=True)
+    check_ward(caller, permission, outcome.account.ward, encounter_id)
+    settlement = outcome.settlement
+    answer = {
+        "account_id": outcome.account.id,
+        "settlement_id": settlement.id,
+        "number": settlement.number,
+        "state": "closed",
+        "charged_fen": settlement.charged_fen,
+        "deposits_fen": settlement.deposits_fen,
+        "payer_fen": settlement.payer_fen,
+        "collected_fen": settlement.collected_fen,
+        "refunded_fen": settlement.refunded_fen,
+        "written_off_fen": settlement.written_off_fen,
+    }
+    return Answered(answer, "settlement", settlement.id, outcome.account.patient_tok, status=201)

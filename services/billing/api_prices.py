@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from services.billing import price_actions, price_store, store
 from services.billing.actions import Charged
-from services.billing.api import _check_ward, _refuse
+from services.billing.api_refusals import check_ward, refuse
 from services.billing.domain import NoAccount, NotOpen, TooMuch
 from services.billing.price_actions import (
     AlreadyStopped,
@@ -171,7 +171,7 @@ def router(door: Door, rules: PriceRules) -> APIRouter:
 def _refuse_price(refusal: PriceRefusal | NoAccount | NotOpen | TooMuch, encounter_id: UUID) -> NoReturn:
     match refusal:
         case NoAccount() | NotOpen() | TooMuch():
-            _refuse(refusal, encounter_id, may_open=True)
+            refuse(refusal, encounter_id, may_open=True)
         case NotInCatalogue():
             raise Refused(
                 "No price was published for this item and day; only published prices are charged.",
@@ -206,7 +206,7 @@ def _refuse_price(refusal: PriceRefusal | NoAccount | NotOpen | TooMuch, encount
 async def _check(tx: Transaction, caller: Caller, permission: Permission, encounter_id: UUID) -> None:
     """Refuse who may do this in other wards only, before anything of the account is told (S1)."""
     tx.correlation_id = encounter_id
-    _check_ward(caller, permission, await store.get_ward(tx, encounter_id), encounter_id)
+    check_ward(caller, permission, await store.get_ward(tx, encounter_id), encounter_id)
 
 
 def _not_later(at: datetime | None, now: datetime) -> datetime:
@@ -408,7 +408,7 @@ async def _seen(tx: Transaction, caller: Caller, encounter_id: UUID) -> store.St
     standing = await store.get_standing(tx, encounter_id)
     if standing is None:
         raise NotFound("This stay has no account.", code="no_account")
-    _check_ward(caller, Permission.ACCOUNTS_READ, standing.ward, encounter_id)
+    check_ward(caller, Permission.ACCOUNTS_READ, standing.ward, encounter_id)
     return standing
 
 

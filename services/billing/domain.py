@@ -1,13 +1,13 @@
 """The rules of money: what an account takes in which state, what may be reversed, and how a bill is settled.
 
 Pure: amounts are whole fen (R50), every decision is a value, "no" is a value too. The database enforces the same laws
-again (migrations/0001, 0002). What is not here yet: the payer's share beyond an amount given from outside, bed-day
-prices and arrears limits.
+again (migrations/0001, 0002, 0005, 0006). How a bill goes from quote to receipt is in bills.py.
 
-    account     open -> closed (settled) -> open (reopened) ... ; open -> voided (the admission never counted)
+    account     open -> closed (settled) -> open (reopened) ... ; open -> billing (a confirmed bill is being settled) -> closed
+                or open again; open -> voided (the admission never counted)
     charge      alive until reversed, once
     deposit     held until refunded, or applied by a settlement; a reopened settlement gives it back
-    settlement  in force until reopened; the next one is n + 1
+    settlement  in force until reopened; the next one is n + 1; a supplementary one settles a late charge by itself
 """
 
 from collections.abc import Sequence
@@ -18,9 +18,21 @@ from uuid import UUID, uuid5
 
 from shared.money import FEN_MAX
 
-AccountState = Literal["open", "closed", "voided"]
+AccountState = Literal["open", "billing", "closed", "voided"]
 PaymentMethod = Literal["cash", "bank_card", "wechat", "alipay", "bank_transfer"]
-EntryKind = Literal["charge", "deposit", "deposit_applied", "rest_refunded", "collected", "payer_share", "reversal"]
+EntryKind = Literal[
+    "charge",
+    "deposit",
+    "deposit_applied",
+    "rest_refunded",
+    "part_refunded",
+    "collected",
+    "payer_share",
+    "written_off",
+    "overpaid",
+    "reversal",
+]
+SettlementKind = Literal["final", "supplementary"]
 
 
 class LedgerAccount(IntEnum):
@@ -28,13 +40,16 @@ class LedgerAccount(IntEnum):
 
     RECEIVABLE = 1
     DEPOSITS = 2
+    OVERPAID = 3
     REVENUE = 10
     PAYER_RECEIVABLE = 11
+    BAD_DEBT = 12
     CASH = 20
     BANK_CARD = 21
     WECHAT = 22
     ALIPAY = 23
     BANK_TRANSFER = 24
+    CHANNEL = 25
 
 
 MONEY_OF: dict[PaymentMethod, LedgerAccount] = {
@@ -44,9 +59,9 @@ MONEY_OF: dict[PaymentMethod, LedgerAccount] = {
     "alipay": LedgerAccount.ALIPAY,
     "bank_transfer": LedgerAccount.BANK_TRANSFER,
 }
-"""Where money of each way of paying (R17) lies."""
+"""Where money of each way of paying (R17) lies when a person took it; what came through the channel lies in CHANNEL."""
 
-PAYS_CHARGES: frozenset[EntryKind] = frozenset({"deposit_applied", "collected", "payer_share"})
+PAYS_CHARGES: frozenset[EntryKind] = frozenset({"deposit_applied", "collected", "payer_share", "written_off"})
 USES_DEPOSITS: frozenset[EntryKind] = frozenset({"deposit_applied", "rest_refunded"})
 
 
@@ -82,6 +97,10 @@ class Entry:
     kind: EntryKind
     amount_fen: int
     reversed: bool
+    money: LedgerAccount | None = None
+    """Where the money of a deposit lies, or where a refund took it from."""
+    part_refunded_fen: int = 0
+    deposit_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +125,7 @@ class Reversal:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """A decided settlement: charges + refunds = deposits + payer + collected, to the fen (invariant 3)."""
+    """A decided settlement: charges + refunds = deposits + payer + collected + written off, to the fen (invariant 3)."""
 
     id: UUID
     number: int
@@ -116,10 +135,12 @@ class Settlement:
     collected_fen: int
     refunded_fen: int
     postings: tuple[Posting, ...]
+    written_off_fen: int = 0
+    kind: SettlementKind = "final"
 
     def __post_init__(self) -> None:
         """Refuse to exist when a fen appeared or vanished (A3)."""
-        came = self.deposits_fen + self.payer_fen + self.collected_fen
+        came = self.deposits_fen + self.payer_fen + self.collected_fen + self.written_off_fen
         if came != self.charged_fen + self.refunded_fen or min(self.collected_fen, self.refunded_fen) != 0:
             raise ArithmeticError("This settlement does not conserve money.")
 
@@ -195,19 +216,21 @@ def takes_charges(state: AccountState) -> bool:
     match state:
         case "open":
             return True
-        case "closed" | "voided":
+        case "billing" | "closed" | "voided":
             return False
         case _:
             assert_never(state)
 
 
-def deposit(account: Account, entry_id: UUID, *, amount_fen: int, method: PaymentMethod) -> Posting | NotOpen | TooMuch:
-    """Decide to take prepaid money: on an open account only, and no more than one entry can settle."""
-    if account.state != "open":
+def deposit(
+    account: Account, entry_id: UUID, *, amount_fen: int, money: LedgerAccount, for_bill: bool = False
+) -> Posting | NotOpen | TooMuch:
+    """Decide to take prepaid money: no more than one entry can settle, and while a bill is being settled only for that bill."""
+    if account.state != ("billing" if for_bill else "open"):
         return NotOpen(account.state)
     if not fits(account.deposits_fen, amount_fen):
         return TooMuch()
-    return Posting(entry_id, "deposit", MONEY_OF[method], LedgerAccount.DEPOSITS, amount_fen)
+    return Posting(entry_id, "deposit", money, LedgerAccount.DEPOSITS, amount_fen)
 
 
 def reverse_charge(account: Account, entry: Entry | None) -> Reversal | NotOpen | NoSuchEntry | AlreadyReversed:
@@ -221,26 +244,44 @@ def reverse_charge(account: Account, entry: Entry | None) -> Reversal | NotOpen 
     return Reversal(reversal_id_of(entry.id), entry)
 
 
-def refund_deposit(account: Account, entry: Entry | None) -> Reversal | NotOpen | NoSuchEntry | AlreadyReversed:
-    """Decide to give one deposit back whole, to where it came from, once; a settlement in force has used it up (V8, V9)."""
-    if entry is None or entry.kind != "deposit":
+def refund_deposit(
+    account: Account, entry: Entry | None, *, amount_fen: int | None = None
+) -> Reversal | Posting | NotOpen | NoSuchEntry | AlreadyReversed | TooMuch:
+    """Decide to give a deposit back to where it came from: whole by its reversal, once, or a part of what is left (V8, V9).
+
+    A settlement in force has used it up, and while a bill is being settled it is counted on.
+    """
+    if entry is None or entry.kind != "deposit" or entry.money is None:
         return NoSuchEntry()
-    if entry.reversed:
+    if entry.reversed or entry.part_refunded_fen == entry.amount_fen:
         return AlreadyReversed()
-    if account.state == "closed":
+    if account.state in ("billing", "closed"):
         return NotOpen(account.state)
-    return Reversal(reversal_id_of(entry.id), entry)
+    left_fen = entry.amount_fen - entry.part_refunded_fen
+    wanted_fen = left_fen if amount_fen is None else amount_fen
+    if wanted_fen > left_fen:
+        return TooMuch()
+    if wanted_fen == entry.amount_fen:
+        return Reversal(reversal_id_of(entry.id), entry)
+    entry_id = uuid5(entry.id, f"part_refunded:{entry.part_refunded_fen}")
+    return Posting(entry_id, "part_refunded", LedgerAccount.DEPOSITS, entry.money, wanted_fen, entry.id)
 
 
 def settle(
-    account: Account, deposits: Sequence[Deposit], *, quoted_fen: int, method: PaymentMethod, payer_fen: int = 0
+    account: Account,
+    deposits: Sequence[Deposit],
+    *,
+    quoted_fen: int,
+    method: PaymentMethod | None,
+    payer_fen: int = 0,
+    kind: SettlementKind = "final",
 ) -> Settlement | NotOpen | QuoteOutdated:
     """Decide the settlement of everything on the account, or say that the payer saw another sum (R52).
 
-    The payer's share comes off first, then deposits in the order they came in. What is missing is collected by `method`;
-    what is left of each deposit goes back to where that deposit came from.
+    The payer's share comes off first, then deposits in the order they came in. What is missing is collected by `method`,
+    or written off when there is none; what is left of each deposit goes back to where that deposit came from.
     """
-    if account.state != "open":
+    if account.state not in ("open", "billing"):
         return NotOpen(account.state)
     charged_fen = account.receivable_fen
     if quoted_fen != charged_fen:
@@ -268,16 +309,21 @@ def settle(
         post("rest_refunded", LedgerAccount.DEPOSITS, deposit.money, rest_fen, deposit.entry_id)
         due_fen -= applied_fen
         refunded_fen += rest_fen
-    post("collected", MONEY_OF[method], LedgerAccount.RECEIVABLE, due_fen)
+    if method is None:
+        post("written_off", LedgerAccount.BAD_DEBT, LedgerAccount.RECEIVABLE, due_fen)
+    else:
+        post("collected", MONEY_OF[method], LedgerAccount.RECEIVABLE, due_fen)
     return Settlement(
         id=settlement_id,
         number=number,
         charged_fen=charged_fen,
         deposits_fen=sum(deposit.amount_fen for deposit in deposits),
         payer_fen=payer_fen,
-        collected_fen=due_fen,
+        collected_fen=0 if method is None else due_fen,
         refunded_fen=refunded_fen,
         postings=tuple(postings),
+        written_off_fen=due_fen if method is None else 0,
+        kind=kind,
     )
 
 
@@ -292,11 +338,29 @@ def check_bill(balance_fen: int, charged_fen: int) -> None:
         raise ArithmeticError("The account's balance is not the sum of its live charges.")
 
 
-def reopen(account: Account, children: Sequence[Entry]) -> tuple[Reversal, ...] | NotSettled:
-    """Decide to take the settlement in force back: every child void by its own reversing entry (V12)."""
+def reopen(
+    account: Account, children: Sequence[Entry]
+) -> tuple[tuple[Reversal, ...], tuple[Posting, ...]] | NotSettled:
+    """Decide to take the settlement in force back: every child void by its own reversing entry (V12).
+
+    What went back through the channel is with the patient already: the deposit comes back less that part.
+    """
     if account.state != "closed":
         return NotSettled()
-    return tuple(Reversal(reversal_id_of(child.id), child) for child in children)
+    reversals = tuple(Reversal(reversal_id_of(child.id), child) for child in children)
+    gone = tuple(
+        Posting(
+            uuid5(child.id, "went_back"),
+            "part_refunded",
+            LedgerAccount.DEPOSITS,
+            LedgerAccount.CHANNEL,
+            child.amount_fen,
+            child.deposit_id,
+        )
+        for child in children
+        if child.kind == "rest_refunded" and child.money is LedgerAccount.CHANNEL
+    )
+    return reversals, gone
 
 
 def restored_by(reversals: Sequence[Reversal]) -> tuple[int, int]:

@@ -3,21 +3,17 @@
 from fastapi import APIRouter
 
 from services.billing import api, api_prices, price_actions
+from services.billing.api_bills import NOTICE_PATH
 from services.billing.consumers import RULES, SUBSCRIPTIONS
+from services.billing.errands import Errands
+from services.billing.outside import connect
 from services.billing.prices import catalogue
 from services.billing.settings import Settings
 from shared.db import Database, transaction
-from shared.service import ServiceSpec, Timer, main
+from shared.service import Runtime, ServiceSpec, Timer, main
 from shared.web import Door
 
 BED_DAYS_SECONDS = 600.0
-
-
-def routes(door: Door) -> APIRouter:
-    """Return the routes of billing: accounts, and prices."""
-    found = api.router(door)
-    found.include_router(api_prices.router(door, RULES))
-    return found
 
 
 async def furnish(db: Database) -> None:
@@ -32,15 +28,34 @@ async def price_bed_days(db: Database) -> None:
         await price_actions.price_open_stays(db, RULES)
 
 
-SPEC = ServiceSpec(
-    name="billing",
-    title="Billing 费用与结算",
-    router=routes,
-    subscriptions=SUBSCRIPTIONS,
-    timers=(Timer("bed_days", BED_DAYS_SECONDS, price_bed_days),),
-    public_paths=frozenset({"/api/billing/prices"}),
-    on_start=furnish,
-)
+def spec(settings: Settings) -> ServiceSpec:
+    """Return the service as this hospital connects it."""
+    outside = connect(settings)
+    errands = Errands(outside)
+
+    def routes(door: Door) -> APIRouter:
+        found = api.router(door, outside)
+        found.include_router(api_prices.router(door, RULES))
+        return found
+
+    async def run_errands(runtime: Runtime) -> None:
+        try:
+            await errands.run(runtime.db)
+        finally:
+            await outside.close()
+
+    return ServiceSpec(
+        name="billing",
+        title="Billing 费用与结算",
+        router=routes,
+        subscriptions=SUBSCRIPTIONS,
+        timers=(Timer("bed_days", BED_DAYS_SECONDS, price_bed_days),),
+        parts={"errands": run_errands},
+        public_paths=frozenset({f"/api/billing{NOTICE_PATH}", "/api/billing/prices"}),
+        on_start=furnish,
+    )
+
 
 if __name__ == "__main__":
-    main(SPEC, Settings())
+    chosen = Settings()
+    main(spec(chosen), chosen)

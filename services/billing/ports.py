@@ -195,6 +195,14 @@ class StatementRow:
     refund_no: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A notice that is truly the channel's; one whose nonce was seen before is a repetition (or somebody playing it back)."""
+
+    nonce: str
+    order: Order
+
+
 class ForgedNotice(Exception):
     """The notice is not from the channel, not for us, or not readable; it changes nothing."""
 
@@ -228,11 +236,11 @@ class PaymentChannel(Protocol):
         """Return the statement of one business day."""
         ...
 
-    def read_notice(self, headers: Mapping[str, str], body: bytes) -> Order:
-        """Return the paid order a signed notice (callback) tells of.
+    def read_notice(self, headers: Mapping[str, str], body: bytes) -> Notice:
+        """Return the paid order a signed notice (callback) tells of; whether its nonce was used before the caller looks up.
 
         Raises:
-            ForgedNotice: the signature, the merchant, the age or the shape is wrong, or the nonce was used before.
+            ForgedNotice: the signature, the merchant, the age or the shape is wrong.
         """
         ...
 

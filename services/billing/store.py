@@ -10,7 +10,16 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from services.billing.domain import Account, AccountState, Deposit, Entry, LedgerAccount, Posting, Reversal, Settlement
+from services.billing.domain import (
+    Account,
+    AccountState,
+    Deposit,
+    Entry,
+    LedgerAccount,
+    Posting,
+    Reversal,
+    Settlement,
+)
 from shared.db import Transaction
 
 # ---- accounts --------------------------------------------------------------------------------------------------------
@@ -58,7 +67,7 @@ async def lock_account(tx: Transaction, encounter_id: UUID) -> Account | None:
 
 
 async def lock_for_settlement(tx: Transaction, encounter_id: UUID) -> tuple[Account, tuple[Deposit, ...]] | None:
-    """Lock the account of a stay and return it with its live deposits, oldest first, in one round trip."""
+    """Lock the account of a stay and return it with what is left of its deposits, oldest first, in one round trip."""
     row = await tx.conn.fetchrow("SELECT * FROM lock_for_settlement($1)", encounter_id)
     if row is None or row["id"] is None:
         return None
@@ -92,7 +101,7 @@ def _account(row: Any, encounter_id: UUID) -> Account:
 class ChargeRow:
     """What post_charge answered."""
 
-    outcome: Literal["posted", "none", "closed", "voided", "too_much"]
+    outcome: Literal["posted", "none", "billing", "closed", "voided", "too_much"]
     account_id: UUID | None
     patient_tok: UUID | None
     charged_fen: int | None
@@ -109,15 +118,20 @@ async def post_charge(tx: Transaction, encounter_id: UUID, entry_id: UUID, *, it
 
 
 async def get_entry(tx: Transaction, account_id: UUID, entry_id: UUID) -> Entry | None:
-    """Return an entry of this account and whether it was reversed."""
+    """Return an entry of this account, where its money lies, whether it was reversed and how much of it went back."""
     row = await tx.conn.fetchrow(
-        "SELECT e.id, e.kind, (SELECT max(l.fen) FROM line l WHERE l.entry_id = e.id) AS fen,"
-        " EXISTS (SELECT FROM entry r WHERE r.reverses = e.id) AS reversed"
-        " FROM entry e WHERE e.id = $2 AND e.account_id = $1",
+        "SELECT e.id, e.kind, l.fen, l.ledger_account_id, EXISTS (SELECT FROM entry r WHERE r.reverses = e.id) AS reversed,"
+        " coalesce((SELECT sum(pl.fen) FROM entry p JOIN line pl ON pl.entry_id = p.id AND pl.fen > 0"
+        "   WHERE p.deposit_id = e.id AND p.kind = 'part_refunded'"
+        "     AND NOT EXISTS (SELECT FROM entry r WHERE r.reverses = p.id)), 0)::bigint AS part_refunded_fen"
+        " FROM entry e JOIN line l ON l.entry_id = e.id AND l.fen > 0 WHERE e.id = $2 AND e.account_id = $1",
         account_id,
         entry_id,
     )
-    return None if row is None else Entry(row["id"], row["kind"], row["fen"], row["reversed"])
+    if row is None:
+        return None
+    money = LedgerAccount(row["ledger_account_id"])
+    return Entry(row["id"], row["kind"], row["fen"], row["reversed"], money, row["part_refunded_fen"])
 
 
 async def list_live_charges(tx: Transaction, account_id: UUID) -> list[Entry]:
@@ -132,60 +146,102 @@ async def list_live_charges(tx: Transaction, account_id: UUID) -> list[Entry]:
     return [Entry(row["id"], "charge", row["fen"], reversed=False) for row in rows]
 
 
-async def list_settlement_children(tx: Transaction, account_id: UUID, settlement_id: UUID) -> list[Entry]:
-    """Return the entries of one settlement."""
+async def list_settlement_children(tx: Transaction, account_id: UUID) -> list[Entry]:
+    """Return the entries of every settlement in force: the final one and its supplements."""
     rows = await tx.conn.fetch(
-        "SELECT e.id, e.kind, l.fen FROM entry e JOIN line l ON l.entry_id = e.id AND l.fen > 0"
-        " WHERE e.account_id = $1 AND e.settlement_id = $2 ORDER BY e.id",
+        "SELECT e.id, e.kind, e.deposit_id, l.fen, (SELECT c.ledger_account_id FROM line c"
+        "   WHERE c.entry_id = e.id AND c.fen < 0) AS credited"
+        " FROM entry e JOIN settlement s ON s.id = e.settlement_id JOIN line l ON l.entry_id = e.id AND l.fen > 0"
+        " WHERE e.account_id = $1 AND s.reopened_at IS NULL ORDER BY e.id",
         account_id,
-        settlement_id,
     )
-    return [Entry(row["id"], row["kind"], row["fen"], reversed=False) for row in rows]
+    return [
+        Entry(
+            row["id"],
+            row["kind"],
+            row["fen"],
+            reversed=False,
+            money=LedgerAccount(row["credited"]),
+            deposit_id=row["deposit_id"],
+        )
+        for row in rows
+    ]
 
 
-async def post_entries(tx: Transaction, account_id: UUID, postings: Sequence[Posting]) -> None:
-    """Write entries with their lines and move the account's balances with them."""
+async def get_final_number(tx: Transaction, account_id: UUID) -> int:
+    """Return the number of the final settlement in force, 0 when there is none."""
+    number: int | None = await tx.conn.fetchval(
+        "SELECT number FROM settlement WHERE account_id = $1 AND reopened_at IS NULL AND kind = 'final'", account_id
+    )
+    return number or 0
+
+
+async def post_entries(
+    tx: Transaction, account_id: UUID, postings: Sequence[Posting], *, cashier: UUID | None = None
+) -> None:
+    """Write entries with their lines and move the account's balances with them; cash is the cashier's."""
     await tx.conn.execute(
-        "SELECT post_entries($1, NULL, $2, $3, $4, $5, $6, $7, $8)", account_id, tx.now, *_columns(postings)
+        "SELECT post_entries($1, NULL, $2, $3, $4, $5, $6, $7, $8, $9)",
+        account_id,
+        tx.now,
+        cashier,
+        *_columns(postings),
     )
 
 
-async def post_reversals(tx: Transaction, account_id: UUID, reversals: Sequence[Reversal], *, reason: str) -> None:
+async def post_reversals(
+    tx: Transaction, account_id: UUID, reversals: Sequence[Reversal], *, reason: str, cashier: UUID | None = None
+) -> None:
     """Write the exact opposite of each original; a second one of the same original is refused by the schema (V8)."""
     await tx.conn.execute(
-        "SELECT post_reversals($1, $2, $3, $4, $5)", account_id, *_originals_and_ids(reversals), reason, tx.now
+        "SELECT post_reversals($1, $2, $3, $4, $5, $6)",
+        account_id,
+        *_originals_and_ids(reversals),
+        reason,
+        tx.now,
+        cashier,
     )
 
 
-async def insert_settlement(tx: Transaction, account_id: UUID, settlement: Settlement) -> None:
+async def insert_settlement(
+    tx: Transaction, account_id: UUID, settlement: Settlement, *, cashier: UUID | None = None
+) -> None:
     """Write a decided settlement with its entries and close the account: one statement."""
     await tx.conn.execute(
-        "SELECT settle_account($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+        "SELECT settle_account($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
         account_id,
         settlement.id,
+        settlement.kind,
         settlement.number,
         settlement.charged_fen,
         settlement.deposits_fen,
         settlement.payer_fen,
         settlement.collected_fen,
         settlement.refunded_fen,
+        settlement.written_off_fen,
         tx.now,
+        cashier,
         *_columns(settlement.postings),
     )
 
 
-async def mark_settlement_reopened(
-    tx: Transaction, account_id: UUID, settlement_id: UUID, reversals: Sequence[Reversal], *, reason: str
+async def mark_settlements_reopened(
+    tx: Transaction, account_id: UUID, reversals: Sequence[Reversal], *, reason: str, cashier: UUID | None = None
 ) -> None:
-    """Reverse every child of a settlement and open its account again (V12)."""
+    """Reverse every child of the settlements in force and open their account again (V12)."""
     await tx.conn.execute(
-        "SELECT reopen_settlement($1, $2, $3, $4, $5, $6)",
+        "SELECT reopen_settlements($1, $2, $3, $4, $5, $6)",
         account_id,
-        settlement_id,
         *_originals_and_ids(reversals),
         reason,
         tx.now,
+        cashier,
     )
+
+
+async def begin_supplement(tx: Transaction, account_id: UUID) -> None:
+    """Let a late charge into a closed account; this transaction must settle it again."""
+    await tx.conn.execute("SELECT begin_supplement($1)", account_id)
 
 
 async def mark_account_voided(tx: Transaction, account_id: UUID, reversals: Sequence[Reversal], *, reason: str) -> None:
@@ -234,7 +290,7 @@ async def get_standing(tx: Transaction, encounter_id: UUID) -> Standing | None:
     row = await tx.conn.fetchrow(
         "SELECT a.id AS account_id, a.encounter_id, a.patient_tok, a.payer_kind, a.state, a.settlements,"
         " coalesce(s.charged_fen, a.receivable_fen) AS charged_fen, a.deposits_fen, s.settled_at, w.ward"
-        " FROM account a LEFT JOIN settlement s ON s.account_id = a.id AND s.reopened_at IS NULL"
+        " FROM account a LEFT JOIN settlement s ON s.account_id = a.id AND s.reopened_at IS NULL AND s.kind = 'final'"
         " LEFT JOIN stay_ward w USING (encounter_id) WHERE a.encounter_id = $1",
         encounter_id,
     )
@@ -242,7 +298,7 @@ async def get_standing(tx: Transaction, encounter_id: UUID) -> Standing | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Bill:
+class PreSettlement:
     """What is on an account now, counted line by line."""
 
     account_id: UUID
@@ -255,7 +311,7 @@ class Bill:
     charged_fen: int
 
 
-async def get_bill(tx: Transaction, encounter_id: UUID) -> Bill | None:
+async def get_pre_settlement(tx: Transaction, encounter_id: UUID) -> PreSettlement | None:
     """Return the live charges of an account, summed line by line, beside the balance its row keeps (V14)."""
     row = await tx.conn.fetchrow(
         "SELECT a.id AS account_id, a.patient_tok, a.state, w.ward, a.receivable_fen, a.deposits_fen, live.charges,"
@@ -269,7 +325,7 @@ async def get_bill(tx: Transaction, encounter_id: UUID) -> Bill | None:
         encounter_id,
         LedgerAccount.RECEIVABLE,
     )
-    return None if row is None else Bill(**row)
+    return None if row is None else PreSettlement(**row)
 
 
 async def get_ward(tx: Transaction, encounter_id: UUID) -> str | None:

@@ -37,6 +37,8 @@ class Permission(StrEnum):
     CHARGES_REVERSE = "charges:reverse"
     SETTLEMENTS_SETTLE = "settlements:settle"
     SETTLEMENTS_REOPEN = "settlements:reopen"
+    DEBTS_WRITE_OFF = "debts:write_off"
+    RECONCILIATION_MANAGE = "reconciliation:manage"
     PRICES_MANAGE = "prices:manage"
     DAYSURGERY_REFER = "daysurgery:refer"
     DAYSURGERY_BOOK = "daysurgery:book"
@@ -71,6 +73,9 @@ MEANINGS: Mapping[Permission, str] = {
     Permission.CHARGES_POST: "post a charge",
     Permission.CHARGES_REVERSE: "reverse a charge",
     Permission.SETTLEMENTS_SETTLE: "quote and settle",
+    Permission.SETTLEMENTS_REOPEN: "reopen a settlement, settle a late charge",
+    Permission.DEBTS_WRITE_OFF: "write off what nobody will pay",
+    Permission.RECONCILIATION_MANAGE: "match the day, explain differences",
     Permission.SETTLEMENTS_REOPEN: "reopen a settlement",
     Permission.PRICES_MANAGE: "publish prices",
     Permission.DAYSURGERY_REFER: "refer to day surgery",
@@ -155,6 +160,17 @@ MATRIX: Mapping[Role, Mapping[Permission, Reach]] = {
         _P.CHARGES_REVERSE,
         _P.SETTLEMENTS_SETTLE,
         _P.SETTLEMENTS_REOPEN,
+        _P.RECONCILIATION_MANAGE,
+    ),
+    Role.BILLING_SUPERVISOR: _hospital(
+        _P.PATIENTS_READ,
+        _P.ENCOUNTERS_READ,
+        _P.ACCOUNTS_READ,
+        _P.DEPOSITS_REFUND,
+        _P.CHARGES_REVERSE,
+        _P.SETTLEMENTS_REOPEN,
+        _P.DEBTS_WRITE_OFF,
+        _P.RECONCILIATION_MANAGE,
         _P.PRICES_MANAGE,
     ),
     Role.DOCTOR: _hospital(

@@ -1,4 +1,4 @@
-"""The twelve roles a staff account can have. What each may do is in `shared.access.policy`, nowhere else."""
+"""The thirteen roles a staff account can have. What each may do is in `shared.access.policy`, nowhere else."""
 
 from enum import StrEnum
 
@@ -10,6 +10,7 @@ class Role(StrEnum):
     BED_MANAGER = "bed_manager"
     SERVICE_CENTRE_CLERK = "service_centre_clerk"
     BILLING_CLERK = "billing_clerk"
+    BILLING_SUPERVISOR = "billing_supervisor"
     DOCTOR = "doctor"
     DAY_SURGERY_COORDINATOR = "day_surgery_coordinator"
     FOLLOW_UP_NURSE = "follow_up_nurse"
@@ -25,6 +26,7 @@ TITLES: dict[Role, tuple[str, str]] = {
     Role.BED_MANAGER: ("bed manager", "床位调配员"),
     Role.SERVICE_CENTRE_CLERK: ("service-centre clerk", "入出院服务中心"),
     Role.BILLING_CLERK: ("billing clerk", "收费员"),
+    Role.BILLING_SUPERVISOR: ("billing supervisor", "收费主管"),
     Role.DOCTOR: ("doctor", "医生"),
     Role.DAY_SURGERY_COORDINATOR: ("day-surgery coordinator", "日间手术协调员"),
     Role.FOLLOW_UP_NURSE: ("follow-up nurse", "随访护士"),

@@ -59,7 +59,7 @@ class ChargeReversed(AccountEvent):
 
 
 class AccountSettled(AccountEvent):
-    """The bill is paid: charges = deposits applied + payer + collected - refunded."""
+    """The bill is paid: charges = deposits applied + payer + collected + written off - refunded."""
 
     settlement_id: UUID
     number: int
@@ -68,6 +68,74 @@ class AccountSettled(AccountEvent):
     payer_fen: Fen
     collected_fen: Fen
     refunded_fen: Fen
+    written_off_fen: Fen = 0
+
+
+class BillConfirmed(AccountEvent):
+    """The payer said yes to exactly this bill (结算单); until it is settled or given up no line of the account changes."""
+
+    bill_id: UUID
+    charged_fen: Fen
+    patient_fen: Fen
+
+
+class PayerSettled(AccountEvent):
+    """The insurance fund settled its part of a bill (2304)."""
+
+    bill_id: UUID
+    fund_fen: Fen
+    account_fen: Fen
+
+
+class PayerOutcomeUnknown(AccountEvent):
+    """Nobody knows whether the fund settled; it is asked until it is known, and nobody pays meanwhile (R53)."""
+
+    bill_id: UUID
+
+
+class PayerReversed(AccountEvent):
+    """The fund took its part of a bill back (2305)."""
+
+    bill_id: UUID
+
+
+class BillWithdrawn(AccountEvent):
+    """A confirmed bill came to nothing; the account is open again."""
+
+    bill_id: UUID
+    reason: Code
+
+
+class OverpaymentReceived(AccountEvent):
+    """Money came through the channel for an account that takes none any more; it is on its way back (R53)."""
+
+    entry_id: UUID
+    amount_fen: PositiveFen
+
+
+class SupplementSettled(AccountEvent):
+    """A late charge was settled, or written off by role, after the final settlement, which stays in force (V13)."""
+
+    settlement_id: UUID
+    number: int
+    charged_fen: Fen
+    collected_fen: Fen
+    written_off_fen: Fen
+    reason: Code
+
+
+class ReceiptIssued(AccountEvent):
+    """The electronic receipt (电子票据) of a settlement exists."""
+
+    settlement_id: UUID
+    receipt_no: Code
+
+
+class ReceiptVoided(AccountEvent):
+    """A receipt was voided by a red one (冲红)."""
+
+    receipt_no: Code
+    red_receipt_no: Code
 
 
 class AccountClosed(AccountEvent):

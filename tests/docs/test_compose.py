@@ -12,12 +12,13 @@ import asyncpg
 import pytest
 
 from infra.cli.house import settings_of
-from infra.compose.make_secrets import environments
+from infra.compose.make_secrets import environments, simulated
 from infra.compose.prepare import prepare_database
 from infra.compose.requirements import EMBEDDED_ONLY, without_embedded
 from infra.local import front, kafka
 from infra.local.home import PROJECT_ROOT
-from infra.local.services import DATABASE, SERVICES, app_role
+from infra.local.services import DATABASE, SERVICES, SIMULATORS, WITH_PAGES, app_role
+from infra.simulators.settings import SimulatorSettings
 from tests.conftest import with_database
 from tests.support import servers
 from tests.support.servers import Server
@@ -67,7 +68,7 @@ def variables(container: str) -> dict[str, str]:
 
 
 def test_there_is_a_container_for_every_service_and_what_it_needs():
-    assert set(CONTAINERS) == {"postgres", "kafka", *JOBS, *SERVICES, "front"}
+    assert set(CONTAINERS) == {"postgres", "kafka", *JOBS, *SERVICES, *SIMULATORS, "front"}
     for service in SERVICES:
         assert f"command: [python, -m, services.{service}.main]" in CONTAINERS[service]
         assert f"/{service}.env" in CONTAINERS[service]
@@ -88,8 +89,9 @@ def test_every_image_is_a_setting_with_a_default():
 
 def test_everything_that_stays_up_is_health_checked():
     for name, container in CONTAINERS.items():
-        assert name in JOBS or "healthcheck:" in container or "<<: *service" in container, name
+        assert name in JOBS or "healthcheck:" in container or re.search(r"<<: \*(service|simulator)", container), name
     assert "healthcheck:" in TOP["x-service"]
+    assert "healthcheck:" in TOP["x-simulator"]
 
 
 def test_no_secret_stands_in_the_file_and_none_in_the_image():
@@ -120,8 +122,9 @@ def test_the_front_door_gets_every_variable_its_caddyfile_reads():
     read = set(re.findall(r"\{\$(\w+)\}", caddyfile))
     told = variables("front")
     assert read <= told.keys()
-    assert told.keys() == front.environment(1, dict.fromkeys(SERVICES, 1), Path(os.devnull)).keys()
-    for service in SERVICES:
+    upstreams = (*SERVICES, *WITH_PAGES)
+    assert told.keys() == front.environment(1, dict.fromkeys(upstreams, 1), Path(os.devnull)).keys()
+    for service in upstreams:
         assert told[f"{service.upper()}_UPSTREAM"] == f"{service}:8000"
     assert "./infra/local/Caddyfile:/etc/caddy/Caddyfile:ro" in CONTAINERS["front"]
 
@@ -133,6 +136,22 @@ def test_every_variable_a_service_gets_is_one_it_reads():
         fields = {f"WARDSTREAM_{name.upper()}" for name in type(settings_of(service)).model_fields}
         own = {name for name in variables(service) if name.startswith("WARDSTREAM_")}
         assert common | own | secret[service].keys() <= fields, service
+
+
+def test_simulators_run_only_when_asked_for_and_billing_is_told_of_them_in_a_file_of_its_own():
+    assert "profiles: [simulators]" in TOP["x-simulator"]
+    read = {f"WARDSTREAM_SIM_{name.upper()}" for name in SimulatorSettings.model_fields}
+    made = simulated()
+    assert set(made) == {*SIMULATORS, "outside"}
+    for name in SIMULATORS:
+        assert f"command: [python, -m, infra.simulators.{name}]" in CONTAINERS[name]
+        assert "<<: *simulator" in CONTAINERS[name]
+        assert variables(name).keys() | made[name].keys() <= read | {"<<"}
+        assert made["outside"][f"WARDSTREAM_{name.upper()}_KEY"] == made[name]["WARDSTREAM_SIM_KEY"]
+    assert made["outside"].keys() <= {
+        f"WARDSTREAM_{name.upper()}" for name in type(settings_of("billing")).model_fields
+    }
+    assert 'outside.env", required: false' in CONTAINERS["billing"]
 
 
 def test_each_container_gets_its_own_secrets_in_a_private_file_and_they_stay(tmp_path: Path):

@@ -16,7 +16,8 @@ from services.admission.main import SPEC as ADMISSION
 from services.beds.actions import Pool
 from services.beds.main import spec as beds_spec
 from services.beds.settings import Settings as BedsSettings
-from services.billing.main import SPEC as BILLING
+from services.billing.main import spec as billing_spec
+from services.billing.settings import Settings as BillingSettings
 from services.daysurgery.main import SPEC as DAYSURGERY
 from services.followup.main import SPEC as FOLLOWUP
 from shared.access.actor import ALL_WARDS, Actor
@@ -29,6 +30,7 @@ from shared.service import Runtime, ServiceSpec, create_app
 from tests.conftest import Databases, settings_for
 
 ALL_ROLES = frozenset(Role)
+_UNCONNECTED = BillingSettings(database_url="postgresql://unused")
 
 
 class OpenGate(TokenVerifier):
@@ -191,7 +193,7 @@ class Hospital:
 
 def specs(pool: Pool) -> Sequence[ServiceSpec]:
     """Return the five services as `main` composes them."""
-    return (ADMISSION, beds_spec(pool.settings, pool), BILLING, DAYSURGERY, FOLLOWUP)
+    return (ADMISSION, beds_spec(pool.settings, pool), billing_spec(_UNCONNECTED), DAYSURGERY, FOLLOWUP)
 
 
 @contextlib.asynccontextmanager

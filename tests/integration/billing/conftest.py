@@ -11,7 +11,7 @@ import httpx2
 import pytest_asyncio
 
 from services.billing import actions, consumers
-from services.billing.main import SPEC
+from services.billing.main import spec
 from services.billing.settings import Settings
 from shared.access.actor import Actor
 from shared.access.keys import KeyFile
@@ -66,6 +66,9 @@ class Desk:
 
     async def reverse(self, stay: UUID, entry_id: UUID) -> Any:
         return await self.do(actions.reverse_charge, encounter_id=stay, entry_id=entry_id, reason="wrong_item")
+
+    async def refund_part(self, stay: UUID, entry_id: UUID, fen: int) -> Any:
+        return await self.do(actions.refund_deposit, encounter_id=stay, entry_id=entry_id, amount_fen=fen)
 
     async def refund(self, stay: UUID, entry_id: UUID) -> Any:
         return await self.do(actions.refund_deposit, encounter_id=stay, entry_id=entry_id)
@@ -155,7 +158,7 @@ async def doors(desk: Desk, tmp_path: Path) -> AsyncIterator[Doors]:
     verifier = TokenVerifier(jwks=lambda: keys.ring().jwks())
     broker = MemoryBroker()
     settings = Settings(database_url="postgresql://unused")
-    runtime = Runtime(SPEC, settings, desk.db, verifier, broker.producer, broker.consumer)
-    app = create_app(SPEC, lambda: runtime, verifier, run=False)
+    runtime = Runtime(spec(settings), settings, desk.db, verifier, broker.producer, broker.consumer)
+    app = create_app(runtime.spec, lambda: runtime, verifier, run=False)
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://front.door") as http:
         yield Doors(desk, http, lambda actor: signer.sign(actor).token)

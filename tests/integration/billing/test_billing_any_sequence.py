@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, note, seed, settings
 
 from services.billing import domain
-from services.billing.actions import Reversed, Settled
+from services.billing.actions import Refunded, Reversed, Settled
 from services.billing.domain import LedgerAccount, Posting, Reversal, Settlement
 from tests.integration.billing.conftest import Desk
 from tests.unit.billing.paper_ledger import PaperAccount, steps
@@ -27,13 +27,15 @@ class Twin:
     async def do(self, step: tuple[Any, ...]) -> None:
         verb, *rest = step
         original = (
-            self.paper.nth({"reverse": "charge", "refund": "deposit"}.get(verb, "charge"), rest[0]) if rest else None
+            self.paper.nth({"refund": "deposit", "refund_part": "deposit"}.get(verb, "charge"), rest[0])
+            if rest
+            else None
         )
         quoted = self.paper.account().receivable_fen + rest[0] if verb == "settle" else 0
         decided = self.paper.do(step)
-        if verb in ("reverse", "refund"):
+        if verb in ("reverse", "refund", "refund_part"):
             real_id = self.real[original.id] if original else self.stay
-            done = await getattr(self.desk, verb)(self.stay, real_id)
+            done = await getattr(self.desk, verb)(self.stay, real_id, *rest[1:])
         elif verb == "settle":
             done = await self.desk.settle(self.stay, quoted, rest[1])
         else:
@@ -54,7 +56,7 @@ class Twin:
                 for name in ("number", "charged_fen", "deposits_fen", "collected_fen", "refunded_fen"):
                     assert getattr(done.settlement, name) == getattr(decided, name)
             if isinstance(decided, Reversal):
-                assert isinstance(done, Reversed)
+                assert isinstance(done, Reversed | Refunded)
                 assert done.amount_fen == decided.original.amount_fen
         else:
             assert done == decided

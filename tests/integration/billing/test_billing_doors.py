@@ -185,18 +185,22 @@ async def test_an_account_full_to_the_brim_says_so(doors: Doors):
         assert (more.status_code, more.json()["code"]) == (409, "amount_too_large")
 
 
-async def test_only_billing_clerks_move_money_beyond_charges_and_deposits(doors: Doors):
+async def test_only_clerks_move_money_beyond_charges_and_deposits_and_only_supervisors_give_it_up(doors: Doors):
     stay = await doors.desk.open(ward="W1")
     for role in Role:
         who = doors.somebody(role, wards=("*",))
-        for path, body in (
-            (f"{stay}/settlement", {"method": "cash", "charged_fen": 1}),
-            (f"{stay}/settlement-reopening", {"reason": "x"}),
-            (f"{stay}/charges/{uuid4()}/reversal", {"reason": "x"}),
-            (f"{stay}/deposits/{uuid4()}/refund", {}),
+        both = {Role.BILLING_CLERK, Role.BILLING_SUPERVISOR}
+        for path, body, may in (
+            (f"{stay}/settlement", {"method": "cash", "charged_fen": 1}, {Role.BILLING_CLERK}),
+            (f"{stay}/settlement-reopening", {"reason": "x"}, both),
+            (f"{stay}/charges/{uuid4()}/reversal", {"reason": "x"}, both),
+            (f"{stay}/deposits/{uuid4()}/refund", {}, both),
+            (f"{stay}/late-charges", {"item": "x", "amount_fen": 1, "method": "cash", "reason": "x"}, both),
+            (f"{stay}/late-charges", {"item": "x", "amount_fen": 1, "reason": "x"}, {Role.BILLING_SUPERVISOR}),
+            (f"{stay}/bad-debt", {"charged_fen": 1, "reason": "x"}, {Role.BILLING_SUPERVISOR}),
         ):
             answer = await doors.post(who, path, body)
-            assert (answer.status_code == 403) == (role is not Role.BILLING_CLERK), (role, path)
+            assert (answer.status_code == 403) == (role not in may), (role, path)
     assert await doors.desk.account(stay) == ("open", 0, 0)
 
 

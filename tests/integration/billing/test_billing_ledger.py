@@ -9,13 +9,29 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+from services.billing import bill_actions
 from services.billing.domain import LedgerAccount, TooMuch
+from services.billing.ports import Order
 from shared.db import migrate
 from shared.ids import new_id
 from tests.conftest import Databases
 from tests.integration.billing.conftest import NOON, Desk
 
 pytestmark = pytest.mark.asyncio
+
+
+async def a_bill_paid_through_the_channel(desk: Desk):
+    """Settle a stay by a bill: half in cash, half by a code somebody scanned; its receipt is still to be issued."""
+    stay = await desk.open()
+    await desk.charge(stay, 80_00)
+    drafted = await desk.do(bill_actions.draft_bill, encounter_id=stay, as_self_pay=True, fund_connected=False)
+    bill = {"encounter_id": stay, "bill_id": drafted.bill.id}
+    await desk.do(bill_actions.confirm_bill, **bill, shown_hash=drafted.bill.lines_hash)
+    await desk.do(bill_actions.pay_at_desk, **bill, amount_fen=30_00, method="cash")
+    ordered = await desk.do(bill_actions.order_payment, **bill, amount_fen=50_00, method="wechat")
+    paid = Order(ordered.payment.order_no, "paid", 50_00, "T1", NOON)
+    await desk.do(bill_actions.take_paid_order, payment_id=ordered.payment.id, order=paid)
+    assert await desk.account(stay) == ("closed", 0, 0)
 
 
 async def a_busy_desk(desk: Desk):
@@ -27,6 +43,7 @@ async def a_busy_desk(desk: Desk):
         await desk.settle(other, 60_00, "bank_card")
         if reopened:
             await desk.reopen(other)
+    await a_bill_paid_through_the_channel(desk)
     stay = await desk.open()
     await desk.deposit(stay, 50_00)
     await desk.charge(stay, 20_00)
@@ -122,7 +139,7 @@ async def test_only_real_moves_between_two_accounts_of_the_chart_are_posted(desk
     for debit, credit, fen in ((1, 10, 0), (1, 10, -5), (1, 10, None), (1, 99, 5), (99, 10, 5), (1, 1, 5)):
         with pytest.raises(asyncpg.IntegrityConstraintViolationError):
             await desk.value(
-                "SELECT post_entries($1, NULL, now(), $2, $3, $4, $5, $6, $7)",
+                "SELECT post_entries($1, NULL, now(), NULL, $2, $3, $4, $5, $6, $7)",
                 account_id,
                 [new_id()],
                 ["deposit"],
@@ -151,7 +168,7 @@ async def test_the_database_itself_refuses_a_second_reversal_and_one_of_another_
     charge = await desk.charge(stay, 10_00)
     await desk.charge(stay, 10_00)
     reversal = await desk.reverse(stay, charge.entry_id)
-    post = "SELECT post_reversals($1, $2, $3, 'again', now())"
+    post = "SELECT post_reversals($1, $2, $3, 'again', now(), NULL)"
     with pytest.raises(asyncpg.UniqueViolationError):
         await desk.value(post, account_id, [charge.entry_id], [new_id()])
     for account, original in ((other_id, charge.entry_id), (account_id, reversal.entry_id), (account_id, uuid4())):
@@ -168,9 +185,8 @@ async def test_a_reopening_that_forgets_a_child_is_refused(desk: Desk):
     assert len(children) == 2
     with pytest.raises(asyncpg.CheckViolationError):
         await desk.value(
-            "SELECT reopen_settlement($1, $2, $3, $4, 'x', now())",
+            "SELECT reopen_settlements($1, $2, $3, 'x', now(), NULL)",
             settled.account.id,
-            settled.settlement.id,
             children[:1],
             [new_id()],
         )
@@ -243,6 +259,14 @@ TAMPERINGS = (
     ("I9", "UPDATE line SET fen = fen / 2 WHERE entry_id IN (SELECT id FROM entry WHERE kind = 'deposit')"),
     ("I4", "DELETE FROM entry WHERE kind = 'reversal'"),
     ("I10", "UPDATE account SET state = 'open' WHERE state = 'closed'"),
+    ("R53", "UPDATE bill SET charged_fen = charged_fen + 1, patient_fen = patient_fen + 1 WHERE state = 'settled'"),
+    (
+        "R53",
+        "UPDATE settlement SET payer_fen = 1, collected_fen = collected_fen - 1 WHERE collected_fen > 0",
+    ),
+    ("I6", "UPDATE payment SET amount_fen = amount_fen + 1 WHERE state = 'paid'"),
+    ("I6", "UPDATE line SET ledger_account_id = 20 WHERE ledger_account_id = 25"),
+    ("I17", "DELETE FROM errand"),
 )
 
 

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from services.billing.actions import Charged, Reopened, Reversed, Settled
+from services.billing.actions import Charged, Refunded, Reopened, Reversed, Settled
 from services.billing.domain import AlreadyReversed, NotOpen, NotSettled, QuoteOutdated
 from shared.access.roles import Role
 from tests.integration.billing.conftest import Desk, Doors
@@ -78,7 +78,7 @@ async def test_sixty_four_refunds_of_one_deposit_pay_out_once(desk: Desk):
     deposit = await desk.deposit(stay, 10_00)
     await desk.deposit(stay, 90_00)
     outcomes = await together([lambda: desk.refund(stay, deposit.entry_id)] * HANDS)
-    assert kinds(outcomes) == {Reversed.__name__: 1, AlreadyReversed.__name__: HANDS - 1}
+    assert kinds(outcomes) == {Refunded.__name__: 1, AlreadyReversed.__name__: HANDS - 1}
     assert await desk.balances() == {"cash": 90_00, "deposits": -90_00}
 
 

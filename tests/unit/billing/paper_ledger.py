@@ -24,6 +24,7 @@ steps = st.lists(
         st.tuples(st.just("charge"), amounts),
         st.tuples(st.just("reverse"), st.integers(0, 30)),
         st.tuples(st.just("refund"), st.integers(0, 30)),
+        st.tuples(st.just("refund_part"), st.integers(0, 30), amounts),
         st.tuples(st.just("settle"), st.sampled_from((0, 0, 0, 0, 1, -1)), st.sampled_from(METHODS)),
         st.tuples(st.just("reopen")),
         st.tuples(st.just("void")),
@@ -93,7 +94,7 @@ class PaperAccount:
         return getattr(self, f"_{verb}")(*rest)
 
     def _deposit(self, fen: int, method: Any) -> Any:
-        decided = domain.deposit(self.account(), new_id(), amount_fen=fen, method=method)
+        decided = domain.deposit(self.account(), new_id(), amount_fen=fen, money=domain.MONEY_OF[method])
         if isinstance(decided, Posting):
             self._write(decided)
         return decided
@@ -115,15 +116,31 @@ class PaperAccount:
 
     def _refund(self, number: int) -> Any:
         decided = domain.refund_deposit(self.account(), self._entry(self.nth("deposit", number)))
+        return self._write_refund(decided)
+
+    def _refund_part(self, number: int, fen: int) -> Any:
+        decided = domain.refund_deposit(self.account(), self._entry(self.nth("deposit", number)), amount_fen=fen)
+        return self._write_refund(decided)
+
+    def _write_refund(self, decided: Any) -> Any:
         if isinstance(decided, Reversal):
             self._write_reversal(decided)
+        elif isinstance(decided, Posting):
+            self._write(decided)
         return decided
+
+    def left_of(self, deposit: PaperEntry) -> int:
+        """Return what of a deposit did not go back yet."""
+        parts = [
+            e.fen for e in self.entries if e.kind == "part_refunded" and e.deposit_id == deposit.id and not e.reversed
+        ]
+        return deposit.fen - sum(parts)
 
     def _settle(self, quote_off_by: int, method: Any, payer_fen: int) -> Any:
         account = self.account()
         decided = domain.settle(
             account,
-            [Deposit(e.id, e.fen, e.debit) for e in self.live("deposit")],
+            [Deposit(e.id, left, e.debit) for e in self.live("deposit") if (left := self.left_of(e))],
             quoted_fen=account.receivable_fen + quote_off_by,
             method=method,
             payer_fen=payer_fen,
@@ -139,9 +156,12 @@ class PaperAccount:
         children = [e for e in self.entries if e.settlement == in_force]
         decided = domain.reopen(self.account(), [e for c in children if (e := self._entry(c))])
         if isinstance(decided, tuple):
-            for reversal in decided:
+            reversals, gone = decided
+            for reversal in reversals:
                 self._write_reversal(reversal)
             self.state = "open"
+            for posting in gone:
+                self._write(posting)
         return decided
 
     def _void(self) -> Any:
@@ -152,9 +172,12 @@ class PaperAccount:
             self.state = "voided"
         return decided
 
-    @staticmethod
-    def _entry(paper: PaperEntry | None) -> Entry | None:
-        return None if paper is None else Entry(paper.id, paper.kind, paper.fen, paper.reversed)  # type: ignore[arg-type]
+    def _entry(self, paper: PaperEntry | None) -> Entry | None:
+        if paper is None:
+            return None
+        money = paper.debit if paper.kind == "deposit" else paper.credit
+        part_refunded_fen = paper.fen - self.left_of(paper)
+        return Entry(paper.id, paper.kind, paper.fen, paper.reversed, money, part_refunded_fen, paper.deposit_id)  # type: ignore[arg-type]
 
     def _write(self, posting: Posting, settlement: UUID | None = None) -> None:
         self.entries.append(
@@ -189,10 +212,12 @@ class PaperAccount:
             total[entry.kind] += entry.fen
         owed, held = self.balance(LedgerAccount.RECEIVABLE), -self.balance(LedgerAccount.DEPOSITS)
         came = total["deposit"] + total["collected"] + total["payer_share"]
-        assert came == total["charge"] + total["rest_refunded"] + held - owed, "deposits + payments + payer"
+        assert came == total["charge"] + total["rest_refunded"] + total["part_refunded"] + held - owed, (
+            "deposits + payments + payer"
+        )
         assert sum(self.balance(each) for each in LedgerAccount) == 0
         money = sum(self.balance(each) for each in MONEY)
-        assert money == total["deposit"] + total["collected"] - total["rest_refunded"]
+        assert money == total["deposit"] + total["collected"] - total["rest_refunded"] - total["part_refunded"]
         assert owed >= 0
         assert held >= 0
         assert len({e.id for e in self.entries}) == len(self.entries)
@@ -200,10 +225,11 @@ class PaperAccount:
         assert len(set(reversed_ids)) == len(reversed_ids), "nothing is reversed twice"
         for deposit in self.live("deposit"):
             used = sum(e.fen for e in live if e.deposit_id == deposit.id)
-            assert used in (0, deposit.fen), "a deposit is used up whole or not at all"
+            parts = deposit.fen - self.left_of(deposit)
+            assert used in (parts, deposit.fen), "what is left of a deposit is used up whole or not at all"
         if self.state == "open":
             assert owed == total["charge"]
-            assert held == total["deposit"]
+            assert held == total["deposit"] - total["part_refunded"]
         if self.state == "closed":
             assert (owed, held) == (0, 0)
         if self.state == "voided":

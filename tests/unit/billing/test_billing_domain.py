@@ -121,7 +121,7 @@ def test_another_sum_than_the_payer_saw_is_not_settled():
 def test_only_an_open_account_takes_charges_deposits_and_settlements(state):
     account = an_account(state=state)
     assert not domain.takes_charges(state)
-    assert domain.deposit(account, uuid4(), amount_fen=1, method="cash") == NotOpen(state)
+    assert domain.deposit(account, uuid4(), amount_fen=1, money=LedgerAccount.CASH) == NotOpen(state)
     assert domain.settle(account, [], quoted_fen=0, method="cash") == NotOpen(state)
     assert domain.void(account, []) == NotOpen(state)
     assert domain.reverse_charge(account, Entry(uuid4(), "charge", 5, reversed=False)) == NotOpen(state)
@@ -129,7 +129,7 @@ def test_only_an_open_account_takes_charges_deposits_and_settlements(state):
 
 def test_an_account_takes_no_more_than_one_entry_can_settle():
     full = an_account(deposits_fen=10_000_000_000_000)
-    assert domain.deposit(full, uuid4(), amount_fen=1, method="cash") == TooMuch()
+    assert domain.deposit(full, uuid4(), amount_fen=1, money=LedgerAccount.CASH) == TooMuch()
     assert domain.fits(9_999_999_999_999, 1)
     assert not domain.fits(10_000_000_000_000, 1)
 
@@ -137,12 +137,18 @@ def test_an_account_takes_no_more_than_one_entry_can_settle():
 def test_v8_nothing_is_reversed_twice():
     account = an_account(receivable_fen=5, deposits_fen=5)
     assert domain.reverse_charge(account, Entry(uuid4(), "charge", 5, reversed=True)) == AlreadyReversed()
-    assert domain.refund_deposit(account, Entry(uuid4(), "deposit", 5, reversed=True)) == AlreadyReversed()
+    assert (
+        domain.refund_deposit(account, Entry(uuid4(), "deposit", 5, reversed=True, money=LedgerAccount.CASH))
+        == AlreadyReversed()
+    )
 
 
 def test_a_charge_is_reversed_and_a_deposit_refunded_not_the_other_way_round():
     account = an_account(receivable_fen=5, deposits_fen=5)
-    charge, deposit = Entry(uuid4(), "charge", 5, reversed=False), Entry(uuid4(), "deposit", 5, reversed=False)
+    charge, deposit = (
+        Entry(uuid4(), "charge", 5, reversed=False),
+        Entry(uuid4(), "deposit", 5, reversed=False, money=LedgerAccount.CASH),
+    )
     assert isinstance(domain.reverse_charge(account, charge), Reversal)
     assert isinstance(domain.refund_deposit(account, deposit), Reversal)
     assert domain.reverse_charge(account, deposit) == NoSuchEntry()
@@ -152,7 +158,7 @@ def test_a_charge_is_reversed_and_a_deposit_refunded_not_the_other_way_round():
 
 
 def test_a_deposit_is_refundable_while_open_or_void_and_used_up_once_settled():
-    deposit = Entry(uuid4(), "deposit", 5, reversed=False)
+    deposit = Entry(uuid4(), "deposit", 5, reversed=False, money=LedgerAccount.CASH)
     assert isinstance(domain.refund_deposit(an_account(state="voided"), deposit), Reversal)
     assert domain.refund_deposit(an_account(state="closed"), deposit) == NotOpen("closed")
 
@@ -204,7 +210,8 @@ def test_a_reopened_settlement_leaves_the_account_as_it_was_before(charges, depo
     settled = paper.do(("settle", 0, "cash"), payer_fen=before.receivable_fen * share // 100)
     assert isinstance(settled, Settlement)
     paper.check()
-    restored = paper.do(("reopen",))
+    restored, gone = paper.do(("reopen",))
+    assert gone == ()
     assert domain.restored_by(restored) == (before.receivable_fen, before.deposits_fen)
     paper.check()
     assert paper.account() == replace(before, settlements=1)
