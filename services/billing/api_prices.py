@@ -314,7 +314,11 @@ def _item_routes(routes: APIRouter, door: Door, rules: PriceRules) -> None:
 
         return await door.command(request, Permission.CHARGES_POST, act, body=body)
 
-    @routes.post("/encounters/{encounter_id}/orders", status_code=201, summary="Bind an order to its item and barcode")
+    @routes.post(
+        "/encounters/{encounter_id}/medical-orders",
+        status_code=201,
+        summary="Bind an order (医嘱) to its item and barcode",
+    )
     async def bind_order(request: Request, encounter_id: UUID, body: OrderBinding) -> Response:
         async def act(tx: Transaction, caller: Caller) -> Answered:
             await _check(tx, caller, Permission.CHARGES_POST, encounter_id)

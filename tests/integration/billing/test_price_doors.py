@@ -96,27 +96,27 @@ async def test_an_address_that_looks_too_often_waits(priced: Doors):
 async def test_only_who_manages_prices_publishes_them(priced: Doors):
     for role in Role:
         answer = await publish(priced, priced.somebody(role, wards=("*",)), PRICE, check=True)
-        allowed = role in (Role.BILLING_CLERK, Role.ADMIN)
+        allowed = role in (Role.BILLING_SUPERVISOR, Role.ADMIN)
         assert (answer.status_code == 201) == allowed, role
     assert (await look(priced, "?q=LAB-NEW"))["prices"] == [], "to check is not to publish"
 
 
 async def test_what_was_published_is_public_from_its_day_on(priced: Doors):
-    clerk = priced.somebody(Role.BILLING_CLERK)
-    done = await publish(priced, clerk, PRICE, note="2026 年第 1 号价格公示")
+    supervisor = priced.somebody(Role.BILLING_SUPERVISOR)
+    done = await publish(priced, supervisor, PRICE, note="2026 年第 1 号价格公示")
     assert done.json() == {"version": 2, "added": 1, "ended": 0, "withdrawn": 0, "known": 0}
     assert [price["version"] for price in (await look(priced, "?q=LAB-NEW"))["prices"]] == [2]
     dearer = {**PRICE, "price_fen": 20_00, "valid_from": "2026-03-03"}
-    assert (await publish(priced, clerk, dearer)).json()["ended"] == 1
+    assert (await publish(priced, supervisor, dearer)).json()["ended"] == 1
     for day, fen in (("2026-03-02", 12_34), ("2026-03-03", 20_00)):
         assert [price["price_fen"] for price in (await look(priced, f"?q=LAB-NEW&on={day}"))["prices"]] == [fen]
 
 
 async def test_a_price_that_was_public_is_not_changed_and_the_row_is_named(priced: Doors):
-    clerk = priced.somebody(Role.BILLING_CLERK)
+    supervisor = priced.somebody(Role.BILLING_SUPERVISOR)
     good = {**PRICE, "code": "LAB-OTHER"}
     known = {**PRICE, "code": "LAB-CBC"}
-    answer = await publish(priced, clerk, good, known)
+    answer = await publish(priced, supervisor, good, known)
     assert (answer.status_code, answer.json()["code"]) == (409, "prices_conflict")
     assert answer.json()["facts"]["conflicts"] == [
         {"index": 1, "problem": "There is a price since 2020-01-01; another one begins tomorrow or later."}
@@ -138,12 +138,12 @@ async def test_a_price_that_was_public_is_not_changed_and_the_row_is_named(price
     ],
 )
 async def test_a_price_that_contradicts_itself_is_refused(priced: Doors, wrong: dict[str, Any]):
-    answer = await publish(priced, priced.somebody(Role.BILLING_CLERK), {**PRICE, **wrong})
+    answer = await publish(priced, priced.somebody(Role.BILLING_SUPERVISOR), {**PRICE, **wrong})
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_fields")
 
 
 async def test_two_prices_of_one_item_for_one_day_are_refused(priced: Doors):
-    answer = await publish(priced, priced.somebody(Role.BILLING_CLERK), PRICE, {**PRICE, "price_fen": 1})
+    answer = await publish(priced, priced.somebody(Role.BILLING_SUPERVISOR), PRICE, {**PRICE, "price_fen": 1})
     assert answer.status_code == 422
 
 
@@ -155,7 +155,7 @@ async def test_a_nurse_charges_what_was_used_and_what_ran_and_the_bill_shows_it(
     done = await priced.post(nurse, f"{stay}/items", item)
     assert (done.status_code, done.json()["amount_fen"], done.json()["charged_fen"]) == (201, 40_00, 40_00)
     scan = {"item": "SUP-STENT", "order_id": "O-1", "barcode": "690123"}
-    assert (await priced.post(nurse, f"{stay}/orders", scan)).status_code == 201
+    assert (await priced.post(nurse, f"{stay}/medical-orders", scan)).status_code == 201
     wrong = await priced.post(nurse, f"{stay}/items", {**scan, "barcode": "690124"})
     assert (wrong.status_code, wrong.json()["code"]) == (409, "barcode_mismatch")
     first = await priced.post(nurse, f"{stay}/items", scan)

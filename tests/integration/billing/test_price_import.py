@@ -1,4 +1,4 @@
-"""`wardstream prices import` against running billing, as a billing clerk types it."""
+"""`wardstream prices import` against running billing, as a billing supervisor types it."""
 
 import json
 import os

@@ -157,7 +157,7 @@ DOORS = (
     At("billing", "POST", "/encounters/{gone}/settlement-reopening", REASON, (404, "no_account")),
     At("billing", "POST", "/price-versions", {"prices": [PRICE], "note": CANARY, "check": False}, fact=False),
     At("billing", "POST", "/encounters/{lying}/items", {**ORDER, "quantity": 1, "at": NOW.isoformat()}, (409, "no_account_yet")),
-    At("billing", "POST", "/encounters/{lying}/orders", ORDER, (409, "no_account_yet")),
+    At("billing", "POST", "/encounters/{lying}/medical-orders", ORDER, (409, "no_account_yet")),
     At("billing", "POST", "/encounters/{lying}/timed-items", {"item": CANARY, "at": NOW.isoformat()}, (409, "no_account_yet")),
     At("billing", "POST", "/encounters/{lying}/timed-items/{timed}/stop", {"at": NOW.isoformat()}, (409, "no_account_yet")),
     At("billing", "POST", "/encounters/{lying}/timed-items/{timed}/correction",
