@@ -15,7 +15,7 @@ SERVICES = ("admission", "beds", "billing", "daysurgery", "followup", "access")
 EVERYBODY = tuple(role for role in Role if role is not Role.IMPORTER)
 UNKNOWN = {
     **dict.fromkeys(
-        ("tok", "lying", "charge", "reversed", "deposit", "gone", "task", "wanted", "case", "user", "timed"), ""
+        ("tok", "lying", "charge", "reversed", "deposit", "gone", "task", "wanted", "case", "user", "timed", "bill", "order"), ""
     ),
     **dict.fromkeys(("bed", "parked"), "999999999"),
     "ward": "nowhere",
@@ -155,6 +155,17 @@ DOORS = (
     At("billing", "POST", "/encounters/{lying}/charges/{charge}/reversal", REASON, (404, "no_account")),
     At("billing", "POST", "/encounters/{lying}/settlement", {"method": "cash", "charged_fen": 4200}, (409, "no_account_yet")),
     At("billing", "POST", "/encounters/{gone}/settlement-reopening", REASON, (404, "no_account")),
+    At("billing", "POST", "/encounters/{lying}/late-charges",
+       {"item": CANARY, "amount_fen": 100, "method": "cash", **REASON}, (409, "no_account_yet")),
+    At("billing", "POST", "/encounters/{lying}/bad-debt", {"charged_fen": 4200, **REASON}, (409, "no_account_yet")),
+    At("billing", "POST", "/encounters/{lying}/coverage", {"psn_no": "zhugekongming7731"}, (409, "no_account_yet"), fact=False),
+    At("billing", "POST", "/encounters/{lying}/bills", {"as_self_pay": True}, (409, "no_account_yet"), fact=False),
+    At("billing", "POST", "/encounters/{lying}/bills/{bill}/confirmation", {"lines_hash": "0" * 32}, (409, "no_account_yet"), fact=False),
+    At("billing", "POST", "/encounters/{lying}/bills/{bill}/cancellation", {}, (409, "no_account_yet"), fact=False),
+    At("billing", "POST", "/encounters/{lying}/bills/{bill}/payments", {"amount_fen": 1, "method": "cash"}, (409, "no_account_yet"), fact=False),
+    At("billing", "POST", "/encounters/{lying}/bills/{bill}/orders", {"amount_fen": 1, "method": "wechat"}, (409, "no_account_yet"), fact=False),
+    At("billing", "POST", "/encounters/{lying}/orders", {"amount_fen": 1, "method": "wechat"}, (409, "no_account_yet"), fact=False),
+    At("billing", "POST", "/encounters/{lying}/orders/{order}/closing", {}, (409, "no_account_yet"), fact=False),
     At("billing", "POST", "/price-versions", {"prices": [PRICE], "note": CANARY, "check": False}, fact=False),
     At("billing", "POST", "/encounters/{lying}/items", {**ORDER, "quantity": 1, "at": NOW.isoformat()}, (409, "no_account_yet")),
     At("billing", "POST", "/encounters/{lying}/medical-orders", ORDER, (409, "no_account_yet")),
