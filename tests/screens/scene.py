@@ -155,6 +155,7 @@ class Morning:
             if number == count - 1:
                 share = {"kind": "newborn", "guest_encounter_id": born}
                 await self._post("beds", f"/encounters/{lies}/shares", share)
+                await self._post("admission", f"/encounters/{born}/admission", {})
             else:
                 self.scene.mothers.append((lies, born))
 

@@ -196,6 +196,13 @@ export interface Lying {
   milestones: Standing[]
 }
 
+/** A newborn beside the patient of a bed; before its admission it is not here yet. */
+export interface Guest {
+  encounter_id: string
+  patient: Patient
+  is_here: boolean
+}
+
 /** How one step on the way home stands. */
 export interface Standing {
   code: string

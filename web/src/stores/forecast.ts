@@ -6,6 +6,8 @@ import { get } from '@/api/http'
 import { type Problem, asProblem } from '@/api/problem'
 
 const OLD_MS = 600_000
+/** With fewer earlier stays the numbers are rough, and said to be. */
+export const FEW_STAYS = 30
 export const HOURS_SHOWN = [24, 48, 72] as const
 
 export const useForecast = defineStore('forecast', () => {
