@@ -440,7 +440,9 @@ export const en: Messages = {
   watch: {
     title: 'Needs you',
     silent: 'Ward is silent',
-    silent_text: '{ward} has not answered for {d}; call them',
+    silent_text: 'bed {beds}: no answer for {d}; call them',
+    more: '{n} more wards are silent',
+    fewer: 'Show fewer',
     moves: 'Must move',
     soonest: 'Beds that come first',
     soonest_cleaning: 'being cleaned ({d})',

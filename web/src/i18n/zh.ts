@@ -438,7 +438,9 @@ export const zh = {
   watch: {
     title: '需要您处理',
     silent: '病区未答复',
-    silent_text: '{ward} 已 {d}没有答复，请电话确认',
+    silent_text: '{beds} 床，已 {d}没有答复，请电话确认',
+    more: '还有 {n} 个病区未答复',
+    fewer: '收起',
     moves: '须转床',
     soonest: '最快可用的床',
     soonest_cleaning: '正在消毒（{d}）',
