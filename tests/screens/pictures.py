@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from infra.cli.accounts import credential_for
 from infra.local.home import PROJECT_ROOT
@@ -130,8 +130,8 @@ def _page(browser: Browser, picture: Picture) -> Page:
 
 
 def _settle(page: Page) -> None:
-    page.wait_for_selector("h1, h2")
-    page.wait_for_function("document.querySelectorAll('.skeleton').length === 0")
+    page.locator("h1:visible, h2:visible").first.wait_for()
+    expect(page.locator(".skeleton")).to_have_count(0, timeout=PATIENCE_MS)
     page.wait_for_timeout(2_500)
 
 
