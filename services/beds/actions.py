@@ -422,7 +422,7 @@ async def vacate_bed(tx: Transaction, encounter_id: UUID, at: datetime) -> None:
     request = await store.locked_request(tx, encounter_id)
     if request["state"] == "left":
         return
-    if request["recalled"] and request["state"] in ("waiting", "assigned"):
+    if request["last_bed_id"] is not None and request["recalled"] and request["state"] in ("waiting", "assigned"):
         await _leave_without_bed(tx, request, at)
         return
     if request["state"] != "arrived":

@@ -220,6 +220,9 @@ async def cancel_transfer(
     else:
         await moves_store.free_untouched_bed(tx, request["bed_id"])
     await moves_store.resume_stay(tx, request, before)
+    move = None if request["move_id"] is None else await moves_store.get_move(tx, request["move_id"])
+    if move is not None and move["state"] == "wanted":
+        await announced.cancel_move(tx, request, reason=reason)
     outbox.append(
         tx,
         TransferCancelled(
@@ -328,13 +331,16 @@ async def _announced_move(tx: Transaction, request: Any, *, wanted_too: bool) ->
 async def cancel_announced_transfer(tx: Transaction, encounter_id: UUID, *, reason: str, may: May) -> None:
     """The announced move will not happen; the bed held for it is free again (A26).
 
+    Who lies in a broken bed goes on wanting another one; said once more, that ends too.
+
     Raises:
         Refused: no move is announced.
     """
     request = await _lying(tx, encounter_id)
     may(request["ward"])
-    await _announced_move(tx, request, wanted_too=True)
-    await announced.cancel_move(tx, request, reason=reason)
+    move = await _announced_move(tx, request, wanted_too=True)
+    still_wanted = move["urgent"] and move["state"] == "announced"
+    await announced.cancel_move(tx, request, reason=reason, still_wanted=still_wanted)
 
 
 async def complete_announced_transfer(tx: Transaction, pool: Pool, encounter_id: UUID, *, may: May) -> Bed:

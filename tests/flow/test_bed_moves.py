@@ -430,6 +430,11 @@ async def test_who_lies_in_a_bed_that_breaks_down_gets_another_one_first_of_all(
     await hospital.turn_timers()
     [move] = (await hospital.see("/beds/moves"))["moves"]
     assert move["state"] == "announced"
+    call_off = f"/beds/encounters/{stay}/announced-transfer-cancellation"
+    await hospital.do(call_off, {"reason": "plan_changed"})
+    [move] = (await hospital.see("/beds/moves"))["moves"]
+    assert move["state"] == "wanted", "the bed is still broken"
+    await hospital.turn_timers()
     later(hospital, minutes=5)
     await hospital.do(f"/beds/encounters/{stay}/announced-transfer-completion")
     left = await bed(hospital, old["bed_id"])

@@ -10,6 +10,10 @@ ALTER TABLE bed_request
     ADD COLUMN accepted_at timestamptz,
     ADD COLUMN escalated_at timestamptz,
     ADD COLUMN expected_at timestamptz;
+UPDATE bed_request r SET last_bed_id = (SELECT c.bed_id FROM bed_claim c WHERE c.patient_tok = r.patient_tok AND c.encounter_id = r.encounter_id
+                                        AND c.state = 'closed' ORDER BY upper(c.during) DESC LIMIT 1)
+    WHERE r.recalled AND r.state IN ('waiting', 'assigned');
+COMMENT ON COLUMN bed_request.last_bed_id IS 'Where a patient lay who is in the house and waits for a bed: that one was left, should the patient go home.';
 COMMENT ON COLUMN bed_request.share_id IS 'In place of claim_id: the bed is the host''s, and this patient shares it as declared.';
 COMMENT ON COLUMN bed_request.guests IS 'How many share this stay''s bed now; like move_id and leave_id it is here so that whoever locks the stay knows it.';
 COMMENT ON COLUMN bed_request.expected_at IS 'Expected day of leaving (EDD) as somebody said it; without one the days asked for at admission hold.';

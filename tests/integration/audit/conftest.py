@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 import orjson
@@ -102,7 +102,32 @@ async def _play(hospital: Hospital) -> dict[str, Any]:
     cancelled = await _booked(hospital)
     await hospital.do(f"/daysurgery/cases/{cancelled['case_id']}/cancellation", {"by": "patient", "reason": "ill"})
     await _booked(hospital)
+    await _share_and_move(hospital)
     return {"inpatient": inpatient, "day_case": day_case, "waiting": waiting, "here": here}
+
+
+async def _share_and_move(hospital: Hospital) -> None:
+    """Let a newborn stay with its mother, somebody be away, a move be announced, one taken back, and a bed be broken under its patient."""
+    mother = await hospital.admit(await hospital.register_patient(born="1995-02-03"), specialty="obstetrics")
+    for _ in range(2):
+        child = await hospital.request_stay(await hospital.register_patient(born="2026-03-02"), specialty="obstetrics")
+        await hospital.do(f"/beds/encounters/{mother}/shares", {"kind": "newborn", "guest_encounter_id": child})
+        await hospital.do(f"/admission/encounters/{child}/admission")
+    [share] = await hospital.sql("beds", "SELECT id FROM bed_share WHERE guest_id = $1", UUID(child))
+    await hospital.do(f"/beds/shares/{share['id']}/end", {"reason": "child_observed"})
+    away, moving, moved, broken = [await hospital.admit() for _ in range(4)]
+    await hospital.do(f"/beds/encounters/{away}/leave", {"until": "2026-03-09T08:00:00+08:00"})
+    free = await hospital.sql(
+        "beds", "SELECT bed_id, version FROM bed WHERE ward = '3C' AND commitment = 'free' LIMIT 2"
+    )
+    first, second = ({**dict(bed), "reason": "clinical_need", "override": True} for bed in free)
+    now = hospital.clock.stamp(datetime.now(UTC))
+    await hospital.do(f"/beds/encounters/{moving}/announced-transfer", {**first, "planned_at": now.isoformat()})
+    await hospital.do(f"/beds/encounters/{moved}/transfer", second)
+    await hospital.do(f"/beds/encounters/{moved}/transfer-cancellation", {"reason": "wrong_patient", "lay_in_it": True})
+    bed = (await hospital.bed_of(broken))["bed_id"]
+    await hospital.do(f"/beds/beds/{bed}/block", {"reason": "repair"})
+    await hospital.turn_timers()
 
 
 async def _leave(hospital: Hospital, encounter: str) -> None:

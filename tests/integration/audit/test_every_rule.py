@@ -81,6 +81,18 @@ BROKEN: list[tuple[str, str, str, list[str]]] = [
         "its claim is occupied",
         [update("beds.bed_request", "state = 'left'", "state = 'arrived'")],
     ),
+    (
+        "V2",
+        "a newborn shares a bed in which its mother does not lie",
+        "shares the bed of stay",
+        [update("beds.bed_request", "bed_id = bed_id + 1", "guests > 0")],
+    ),
+    (
+        "V2",
+        "a newborn shares a bed and nobody declared it",
+        "no share says so",
+        [delete("beds.bed_share", "guest_id IS NOT NULL AND upper_inf(during)")],
+    ),
     ("V5", "a bed vanishes from the board", "is not in the pool", [delete("beds.bed", "commitment = 'free'")]),
     (
         "V5",
