@@ -378,6 +378,7 @@ export const en: Messages = {
     share_end_text: 'The newborn needs a bed of its own and waits in the queue; to move it at once use its own move.',
     share_ended: 'Ended.',
     with_mother: 'with its mother',
+    ask_manager: 'The bed manager moves it. ',
     with_mother_soon: 'with its mother, to be admitted',
     close_ward: 'Close to new patients',
     close_title: 'Close {ward} to new patients',

@@ -376,6 +376,7 @@ export const zh = {
     share_end_text: '新生儿需要另一张床，会排在候床队列里；要立即转床请打开新生儿的转床。',
     share_ended: '已结束。',
     with_mother: '与母亲同室',
+    ask_manager: '转床请联系床位调配员。',
     with_mother_soon: '与母亲同室，待办理入院',
     close_ward: '停收病人',
     close_title: '{ward} 停收病人',
