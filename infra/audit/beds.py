@@ -62,7 +62,8 @@ WHERE g.share_id IS NOT NULL AND g.state IN ('assigned', 'arrived') AND s.id IS 
 _PARTITION = """
 WITH bed AS (
     SELECT bed_id, ward, (service <> 'active')::int AS out_of_service,
-           (service = 'active' AND commitment = 'active')::int AS occupied, (service = 'active' AND commitment = 'held')::int AS held,
+           (service = 'active' AND commitment IN ('active', 'leave'))::int AS occupied,
+           (service = 'active' AND commitment = 'held')::int AS held,
            (service = 'active' AND commitment = 'free' AND condition = 'U')::int AS free,
            (service = 'active' AND commitment = 'free' AND condition <> 'U')::int AS to_clean
     FROM beds.bed),

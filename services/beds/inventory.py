@@ -112,7 +112,7 @@ async def list_ward_counts(tx: Transaction) -> list[Any]:
     rows: list[Any] = await tx.conn.fetch(
         "SELECT w.ward, w.building, w.floor, w.specialty, count(*) AS beds,"
         " count(*) FILTER (WHERE service <> 'active') AS out_of_service,"
-        " count(*) FILTER (WHERE service = 'active' AND commitment = 'active') AS occupied,"
+        " count(*) FILTER (WHERE service = 'active' AND commitment IN ('active', 'leave')) AS occupied,"
         " count(*) FILTER (WHERE service = 'active' AND commitment = 'held') AS held,"
         " count(*) FILTER (WHERE service = 'active' AND commitment = 'free' AND condition = 'U') AS free,"
         " count(*) FILTER (WHERE service = 'active' AND commitment = 'free' AND condition <> 'U') AS to_clean"

@@ -231,8 +231,10 @@ async def test_v5_every_bed_is_counted_exactly_once(hospital: Hospital):
     gone = await hospital.admit(**WANTED)
     await hospital.do(f"/admission/encounters/{gone}/discharge")
     await hospital.do(f"/beds/beds/{(await free_bed(hospital, '3C'))['bed_id']}/block", {"reason": "repair"})
+    away = await hospital.admit(**WANTED)
+    await hospital.do(f"/beds/encounters/{away}/leave", {"until": "2026-03-03T18:00:00+08:00"})
     counts = await the_counts(hospital)
-    assert (counts["occupied"], counts["held"], counts["to_clean"], counts["out_of_service"]) == (1, 1, 1, 1)
+    assert (counts["occupied"], counts["held"], counts["to_clean"], counts["out_of_service"]) == (2, 1, 1, 1)
     assert counts.pop("beds") == sum(counts.values())
 
 

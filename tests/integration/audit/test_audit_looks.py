@@ -162,7 +162,7 @@ async def test_a_pool_that_differs_from_its_live_view_is_found(evidence: Evidenc
 async def test_stays_that_differ_from_their_live_view_are_found(evidence: Evidence):
     await evidence.tamper("UPDATE admission.encounter SET state = 'discharge_ordered' WHERE state = 'admitted'")
     check = await evidence.look("V-journeys")
-    assert "journeys inpatient/discharge_ordered: insight says 0, the owner 2" in check["examples"]
+    assert "journeys inpatient/discharge_ordered: insight says 0, the owner 9" in check["examples"]
 
 
 async def test_a_view_that_never_catches_up_is_found(evidence: Evidence, monkeypatch: pytest.MonkeyPatch):
