@@ -170,8 +170,8 @@ def test_a_broken_bed_brings_its_patient_before_the_desk(open_as: Open, house: H
 def test_a_late_step_on_the_way_home_is_explained_and_done(open_as: Open, house: House) -> None:
     bed = lying(house)
     page = drawer(open_as, "ward_nurse", bed)
-    if not page.get_by_role("button", name="更改", exact=True).is_visible():
-        page.get_by_text("出院准备", exact=True).last.click()
+    if page.locator("details.home[open]").count() == 0:
+        page.locator("details.home > summary").click()
     page.get_by_role("button", name="更改", exact=True).click()
     soon = page.evaluate("new Date(Date.now() + 8 * 3600e3 + 2 * 3600e3).toISOString().slice(0, 16)")
     page.get_by_role("dialog").last.locator("input[type=datetime-local]").fill(soon)
