@@ -2,8 +2,7 @@
 
 from fastapi import APIRouter
 
-from services.billing import api, api_prices, price_actions
-from services.billing.api_bills import NOTICE_PATH
+from services.billing import api, api_bills, api_prices, price_actions
 from services.billing.consumers import RULES, SUBSCRIPTIONS
 from services.billing.errands import Errands
 from services.billing.outside import connect
@@ -34,7 +33,8 @@ def spec(settings: Settings) -> ServiceSpec:
     errands = Errands(outside)
 
     def routes(door: Door) -> APIRouter:
-        found = api.router(door, outside)
+        found = api.router(door)
+        found.include_router(api_bills.bill_router(door, outside, RULES))
         found.include_router(api_prices.router(door, RULES))
         return found
 
@@ -51,7 +51,7 @@ def spec(settings: Settings) -> ServiceSpec:
         subscriptions=SUBSCRIPTIONS,
         timers=(Timer("bed_days", BED_DAYS_SECONDS, price_bed_days),),
         parts={"errands": run_errands},
-        public_paths=frozenset({f"/api/billing{NOTICE_PATH}", "/api/billing/prices"}),
+        public_paths=frozenset({f"/api/billing{api_bills.NOTICE_PATH}", "/api/billing/prices"}),
         on_start=furnish,
     )
 

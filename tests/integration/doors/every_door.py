@@ -15,7 +15,22 @@ SERVICES = ("admission", "beds", "billing", "daysurgery", "followup", "access")
 EVERYBODY = tuple(role for role in Role if role is not Role.IMPORTER)
 UNKNOWN = {
     **dict.fromkeys(
-        ("tok", "lying", "charge", "reversed", "deposit", "gone", "task", "wanted", "case", "user", "timed", "bill", "order"), ""
+        (
+            "tok",
+            "lying",
+            "charge",
+            "reversed",
+            "deposit",
+            "gone",
+            "task",
+            "wanted",
+            "case",
+            "user",
+            "timed",
+            "bill",
+            "order",
+        ),
+        "",
     ),
     **dict.fromkeys(("bed", "parked"), "999999999"),
     "ward": "nowhere",
