@@ -18,7 +18,7 @@ from infra.bench import bare_journey
 from infra.bench.rounds import machine, paired, summary
 from infra.cli.accounts import credential_for, log_in
 from infra.cli.answers import words
-from infra.journeys.bedside import Bedside
+from infra.journeys.bedside import Bedside, psn_no_of
 from infra.journeys.client import Client
 from infra.local.stack import Stack
 from shared.db import migrate
@@ -167,7 +167,7 @@ class _Bench:
                 uuid4().hex,
                 {"amount_fen": 200_000, "method": "cash"},
             )
-            await side.quote(psn_no=f"310{side.encounter_id.hex[:15]}")
+            await side.quote(psn_no=psn_no_of(side.encounter_id))
         seconds: list[float] = []
 
         async def settle(side: Bedside, intended: float) -> None:
