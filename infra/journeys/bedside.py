@@ -22,6 +22,9 @@ PayBy = Literal["cash", "wechat", "alipay"]
 RESTS = frozenset({"settled", "failed", "cancelled", "expired", "reopened"})
 SETTLED_SECONDS_MAX = 120.0
 LOOK_SECONDS = 0.1
+AWAY_SECONDS_MAX = 20.0
+DONE_BEFORE = 409
+"""What a simulator says of an order that is paid already."""
 DEPOSIT_FEN = 200_000
 
 
@@ -43,21 +46,28 @@ class Simulators:
         return cls(stack.home, {name: process.port for name, process in processes.items() if process.port})
 
     def operate(self, party: str, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """Do something at a simulator's operator door and return its answer.
+        """Do something at a simulator's operator door and return its answer; while it is away, try again for a while.
 
         Raises:
-            NotSettled: the simulator does not answer or refuses.
+            NotSettled: the simulator stays away, or refuses.
         """
         token = simulator_secrets(self.home)[party]["admin_token"]
         url = f"http://127.0.0.1:{self.ports[party]}/admin{path}"
-        try:
-            with httpx2.Client(timeout=10, trust_env=False) as client:
-                answer = client.request(method, url, json=body, headers={"Authorization": f"Bearer {token}"})
-        except httpx2.HTTPError as error:
-            raise NotSettled(f"The simulator {party} does not answer ({type(error).__name__}).") from None
-        if not answer.is_success:
-            raise NotSettled(f"The simulator {party} refused: {answer.text[:200]}")
-        return answer.json() if answer.content else None
+        deadline = time.monotonic() + AWAY_SECONDS_MAX
+        is_repeated = False
+        while True:
+            try:
+                with httpx2.Client(timeout=10, trust_env=False) as client:
+                    answer = client.request(method, url, json=body, headers={"Authorization": f"Bearer {token}"})
+            except httpx2.HTTPError as error:
+                if time.monotonic() > deadline:
+                    raise NotSettled(f"The simulator {party} does not answer ({type(error).__name__}).") from None
+                is_repeated = True
+                time.sleep(0.5)
+                continue
+            if not answer.is_success and not (is_repeated and answer.status_code == DONE_BEFORE):
+                raise NotSettled(f"The simulator {party} refused: {answer.text[:200]}")
+            return answer.json() if answer.content else None
 
 
 @dataclass(slots=True)
