@@ -4,6 +4,7 @@ from fastapi import APIRouter
 
 from services.billing import api, api_prices, price_actions
 from services.billing.api_bills import NOTICE_PATH
+from services.billing.api_desk import desk_router
 from services.billing.consumers import RULES, SUBSCRIPTIONS
 from services.billing.errands import Errands
 from services.billing.outside import connect
@@ -36,6 +37,7 @@ def spec(settings: Settings) -> ServiceSpec:
     def routes(door: Door) -> APIRouter:
         found = api.router(door, outside)
         found.include_router(api_prices.router(door, RULES))
+        found.include_router(desk_router(door))
         return found
 
     async def run_errands(runtime: Runtime) -> None:

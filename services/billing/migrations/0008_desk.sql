@@ -1,0 +1,67 @@
+-- The cashier's desk: which drawer cash belongs to, the daily match, who left without settling, and what may be owed.
+
+SELECT set_config('search_path', format('%I, pg_temp', current_schema()), true);
+
+-- ---- cash belongs to exactly one drawer ------------------------------------------------------------------------------
+
+ALTER TABLE entry ADD COLUMN cash_shift_id uuid REFERENCES cash_shift;
+CREATE INDEX entry_by_cash_shift ON entry (cash_shift_id) WHERE cash_shift_id IS NOT NULL;
+COMMENT ON COLUMN entry.cash_shift_id IS 'The drawer that was open when the cash moved; none when the cashier had none open, which the daily match shows.';
+
+-- Posting shares the cashier's lock, opening and closing take it alone: a drawer is counted when no cash is on its way into it.
+CREATE FUNCTION put_into_drawer() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(hashtextextended(NEW.cashier::text, 20));
+    -- A statement of its own: it must see the drawer that was opened while the first one waited.
+    SELECT id INTO NEW.cash_shift_id FROM cash_shift WHERE cashier = NEW.cashier AND closed_at IS NULL;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER cash_goes_into_the_open_drawer BEFORE INSERT ON entry FOR EACH ROW WHEN (NEW.cashier IS NOT NULL)
+    EXECUTE FUNCTION put_into_drawer();
+
+CREATE FUNCTION cash_of_shift(p_shift_id uuid) RETURNS bigint LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
+    SELECT coalesce(sum(line.fen), 0)::bigint FROM entry e JOIN line ON line.entry_id = e.id AND line.ledger_account_id = 20
+    WHERE e.cash_shift_id = p_shift_id
+$$;
+COMMENT ON FUNCTION cash_of_shift IS 'Cash that came into a drawer less cash that left it, from the ledger.';
+
+CREATE FUNCTION refuse_shift_change() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    IF OLD.closed_at IS NOT NULL OR (NEW.id, NEW.cashier, NEW.opened_at, NEW.float_fen)
+       IS DISTINCT FROM (OLD.id, OLD.cashier, OLD.opened_at, OLD.float_fen) THEN
+        RAISE EXCEPTION 'A drawer is closed once and not changed otherwise.' USING ERRCODE = '42501';
+    END IF;
+    IF NEW.expected_fen IS DISTINCT FROM OLD.float_fen + cash_of_shift(OLD.id) THEN
+        RAISE EXCEPTION 'What a drawer should hold is its float and the cash of its entries.'
+            USING ERRCODE = '23514', CONSTRAINT = 'expected_is_the_ledger';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER shift_only_closes BEFORE UPDATE ON cash_shift FOR EACH ROW EXECUTE FUNCTION refuse_shift_change();
+CREATE TRIGGER shift_is_not_deleted BEFORE DELETE ON cash_shift FOR EACH ROW EXECUTE FUNCTION refuse_change();
+
+-- ---- the daily match -------------------------------------------------------------------------------------------------
+
+ALTER TABLE recon_day DROP CONSTRAINT recon_day_party_check,
+    ADD CONSTRAINT recon_day_party_check CHECK (party IN ('channel', 'insurance', 'drawer'));
+ALTER TABLE errand DROP CONSTRAINT errand_kind_check,
+    ADD CONSTRAINT errand_kind_check CHECK (kind IN ('bill', 'payment', 'refund', 'receipt', 'match'));
+ALTER TABLE recon_diff ADD COLUMN explained_by uuid;
+COMMENT ON COLUMN recon_diff.explained_by IS 'Who explained it; nobody when the difference was gone at the next match.';
+CREATE INDEX recon_diff_open ON recon_diff (found_at, id) WHERE explained_at IS NULL;
+CREATE INDEX payment_by_since ON payment (since) WHERE state = 'paid';
+CREATE INDEX refund_by_since ON refund (since);
+
+CREATE FUNCTION refuse_diff_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF OLD.explained_at IS NOT NULL
+       OR (to_jsonb(NEW) - 'owner' - 'explained_at' - 'explained_by' - 'explanation')
+          <> (to_jsonb(OLD) - 'owner' - 'explained_at' - 'explained_by' - 'explanation') THEN
+        RAISE EXCEPTION 'A difference gets an owner and one explanation; what was found does not change.' USING ERRCODE = '42501';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER difference_only_gets_explained BEFORE UPDATE ON recon_diff FOR EACH ROW EXECUTE FUNCTION refuse_diff_change();
+CREATE TRIGGER difference_is_not_deleted BEFORE DELETE ON recon_diff FOR EACH ROW EXECUTE FUNCTION refuse_change();
+
+-- check: SELECT count(*) = 0 FROM entry WHERE cash_shift_id IS NOT NULL AND cashier IS NULL
