@@ -2,9 +2,10 @@
 
 from fastapi import APIRouter
 
-from services.billing import api, api_prices, price_actions
+from services.billing import api, api_prices, price_actions, recon_actions
 from services.billing.api_bills import NOTICE_PATH
 from services.billing.api_desk import desk_router
+from services.billing.api_recon import recon_router
 from services.billing.consumers import RULES, SUBSCRIPTIONS
 from services.billing.errands import Errands
 from services.billing.outside import connect
@@ -15,6 +16,7 @@ from shared.service import Runtime, ServiceSpec, Timer, main
 from shared.web import Door
 
 BED_DAYS_SECONDS = 600.0
+RECONCILIATION_SECONDS = 900.0
 
 
 async def furnish(db: Database) -> None:
@@ -29,6 +31,12 @@ async def price_bed_days(db: Database) -> None:
         await price_actions.price_open_stays(db, RULES)
 
 
+async def match_yesterday(db: Database) -> None:
+    """Have yesterday matched with every party, once."""
+    async with transaction(db) as tx:
+        await recon_actions.order_yesterday(tx, RULES.zone)
+
+
 def spec(settings: Settings) -> ServiceSpec:
     """Return the service as this hospital connects it."""
     outside = connect(settings)
@@ -38,6 +46,7 @@ def spec(settings: Settings) -> ServiceSpec:
         found = api.router(door, outside)
         found.include_router(api_prices.router(door, RULES))
         found.include_router(desk_router(door))
+        found.include_router(recon_router(door, RULES))
         return found
 
     async def run_errands(runtime: Runtime) -> None:
@@ -51,7 +60,10 @@ def spec(settings: Settings) -> ServiceSpec:
         title="Billing 费用与结算",
         router=routes,
         subscriptions=SUBSCRIPTIONS,
-        timers=(Timer("bed_days", BED_DAYS_SECONDS, price_bed_days),),
+        timers=(
+            Timer("bed_days", BED_DAYS_SECONDS, price_bed_days),
+            Timer("reconciliation", RECONCILIATION_SECONDS, match_yesterday),
+        ),
         parts={"errands": run_errands},
         public_paths=frozenset({f"/api/billing{NOTICE_PATH}", "/api/billing/prices"}),
         on_start=furnish,

@@ -12,7 +12,7 @@
 Money that went out is negative, so that a difference of all rows is the sum of the differences.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Literal
@@ -96,22 +96,21 @@ def theirs_of(rows: Iterable[StatementRow]) -> list[Theirs]:
     ]
 
 
-def match(ours: Iterable[Ours], theirs: Iterable[Theirs], before: Iterable[Theirs] = ()) -> Match:
-    """Match what we have with what they state; `before` is their statement of the day before.
+def match(ours: Iterable[Ours], theirs: Iterable[Theirs], before: Collection[str] = ()) -> Match:
+    """Match what we have with what they state; `before` are keys they stated on earlier days.
 
-    We never hear of a payment before it was made: what we recorded today and they do not state today may stand in the
-    statement of the day before. What we know and recorded on another day is looked up, but not missed.
+    We never hear of anything before it was done: what we recorded today and they do not state today may have been stated
+    before. What we recorded on another day is looked up, but not missed.
     """
     known = {one.key: one for one in ours}
     stated: dict[str, list[int]] = {}
     for row in theirs:
         stated.setdefault(row.key, []).append(row.fen)
-    stated_before = {row.key for row in before}
     matched: set[str] = set()
     differences: list[Difference] = []
     for key in sorted({*stated, *(key for key, one in known.items() if one.of_the_day)}):
         mine, fens = known.get(key), stated.get(key, [])
-        found = _difference(key, mine, fens, is_before=key in stated_before)
+        found = _difference(key, mine, fens, is_before=key in before)
         if found is None:
             matched.add(key)
         else:

@@ -48,9 +48,22 @@ ALTER TABLE errand DROP CONSTRAINT errand_kind_check,
     ADD CONSTRAINT errand_kind_check CHECK (kind IN ('bill', 'payment', 'refund', 'receipt', 'match'));
 ALTER TABLE recon_diff ADD COLUMN explained_by uuid;
 COMMENT ON COLUMN recon_diff.explained_by IS 'Who explained it; nobody when the difference was gone at the next match.';
+ALTER TABLE recon_diff DROP CONSTRAINT recon_diff_day_party_kind_object_key;
+CREATE UNIQUE INDEX one_open_difference ON recon_diff (day, party, kind, object) WHERE explained_at IS NULL;
+CREATE INDEX recon_diff_by_day ON recon_diff (day, party);
 CREATE INDEX recon_diff_open ON recon_diff (found_at, id) WHERE explained_at IS NULL;
 CREATE INDEX payment_by_since ON payment (since) WHERE state = 'paid';
 CREATE INDEX refund_by_since ON refund (since);
+
+CREATE TABLE stated (
+    day date NOT NULL,
+    key text NOT NULL,
+    position int NOT NULL,
+    fen bigint NOT NULL CHECK (fen <> 0),
+    PRIMARY KEY (day, position)
+);
+CREATE INDEX stated_by_key ON stated (key);
+COMMENT ON TABLE stated IS 'What the channel stated, day by day: order or refund number and fen, money out negative. A day matched again is stated anew.';
 
 CREATE FUNCTION refuse_diff_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
