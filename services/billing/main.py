@@ -6,17 +6,19 @@ from services.billing import api, api_prices, price_actions, recon_actions
 from services.billing.api_bills import NOTICE_PATH
 from services.billing.api_desk import desk_router
 from services.billing.api_recon import recon_router
+from services.billing.api_worklist import worklist_router
 from services.billing.consumers import RULES, SUBSCRIPTIONS
 from services.billing.errands import Errands
 from services.billing.outside import connect
 from services.billing.prices import catalogue
-from services.billing.settings import Settings
+from services.billing.settings import DeskRules, Settings
 from shared.db import Database, transaction
 from shared.service import Runtime, ServiceSpec, Timer, main
 from shared.web import Door
 
 BED_DAYS_SECONDS = 600.0
 RECONCILIATION_SECONDS = 900.0
+DESK = DeskRules()
 
 
 async def furnish(db: Database) -> None:
@@ -47,6 +49,7 @@ def spec(settings: Settings) -> ServiceSpec:
         found.include_router(api_prices.router(door, RULES))
         found.include_router(desk_router(door))
         found.include_router(recon_router(door, RULES))
+        found.include_router(worklist_router(door, RULES, DESK))
         return found
 
     async def run_errands(runtime: Runtime) -> None:

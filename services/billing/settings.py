@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.billing.prices.rules import BedDayPolicy
+from services.billing.working_days import Calendar
 from shared.settings import ServiceSettings
 
 PartyName = Literal["insurance", "channel", "receipts"]
@@ -39,6 +40,21 @@ class PriceRules(BaseSettings):
     def policy(self) -> BedDayPolicy:
         """Return how bed days and hours are counted; read once. A file that cannot be used stops the start."""
         return BedDayPolicy.model_validate(yaml.safe_load(self.bed_days_file.read_text("utf-8")))
+
+
+class DeskRules(BaseSettings):
+    """What a hospital decides about its desk; has a default for everything."""
+
+    model_config = SettingsConfigDict(env_prefix="WARDSTREAM_", extra="ignore")
+
+    working_days_file: Path = Field(
+        default=_DATA / "working_days.yaml", description="Public holidays and the days worked instead (节假日调休)."
+    )
+
+    @cached_property
+    def calendar(self) -> Calendar:
+        """Return which days are worked; read once. A file that cannot be used stops the start."""
+        return Calendar.model_validate(yaml.safe_load(self.working_days_file.read_text("utf-8")))
 
 
 class Settings(ServiceSettings):

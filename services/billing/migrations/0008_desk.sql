@@ -77,4 +77,20 @@ END $$;
 CREATE TRIGGER difference_only_gets_explained BEFORE UPDATE ON recon_diff FOR EACH ROW EXECUTE FUNCTION refuse_diff_change();
 CREATE TRIGGER difference_is_not_deleted BEFORE DELETE ON recon_diff FOR EACH ROW EXECUTE FUNCTION refuse_change();
 
+-- ---- who left -------------------------------------------------------------------------------------------------------
+
+CREATE TABLE stay_left (
+    encounter_id uuid PRIMARY KEY,
+    left_at timestamptz NOT NULL
+) WITH (fillfactor = 90);
+CREATE INDEX stay_left_by_time ON stay_left (left_at, encounter_id);
+COMMENT ON TABLE stay_left IS 'Who physically left the hospital (A03) and when; gone when the discharge is taken back (A13). May be known before the account.';
+
+CREATE VIEW left_unsettled AS
+SELECT l.encounter_id, l.left_at, a.id AS account_id, a.state AS account_state, a.receivable_fen, a.deposits_fen, a.bill_version,
+       a.payer_kind
+FROM stay_left l LEFT JOIN account a USING (encounter_id)
+WHERE a.state IS NULL OR a.state NOT IN ('closed', 'voided');
+COMMENT ON VIEW left_unsettled IS 'Who left and did not settle (出院未结): the clerk''s worklist, complete by construction (D10).';
+
 -- check: SELECT count(*) = 0 FROM entry WHERE cash_shift_id IS NOT NULL AND cashier IS NULL
