@@ -5,9 +5,11 @@ from fastapi import APIRouter
 from services.billing import api, api_prices, price_actions, recon_actions
 from services.billing.api_bills import NOTICE_PATH
 from services.billing.api_desk import desk_router
+from services.billing.api_papers import PressRoom, papers_router
 from services.billing.api_recon import recon_router
 from services.billing.api_worklist import worklist_router
 from services.billing.consumers import RULES, SUBSCRIPTIONS
+from services.billing.documents.model import Letterhead
 from services.billing.errands import Errands
 from services.billing.outside import connect
 from services.billing.prices import catalogue
@@ -43,6 +45,7 @@ def spec(settings: Settings) -> ServiceSpec:
     """Return the service as this hospital connects it."""
     outside = connect(settings)
     errands = Errands(outside)
+    room = PressRoom(Letterhead(DESK.hospital_name_zh, DESK.hospital_name_en, RULES.hospital_zone))
 
     def routes(door: Door) -> APIRouter:
         found = api.router(door, outside)
@@ -50,6 +53,7 @@ def spec(settings: Settings) -> ServiceSpec:
         found.include_router(desk_router(door))
         found.include_router(recon_router(door, RULES))
         found.include_router(worklist_router(door, RULES, DESK))
+        found.include_router(papers_router(door, room))
         return found
 
     async def run_errands(runtime: Runtime) -> None:

@@ -47,6 +47,8 @@ class DeskRules(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="WARDSTREAM_", extra="ignore")
 
+    hospital_name_zh: str = Field(default="示例医院", description="The hospital's name on its papers, in Chinese.")
+    hospital_name_en: str = Field(default="Example Hospital", description="The same in English.")
     working_days_file: Path = Field(
         default=_DATA / "working_days.yaml", description="Public holidays and the days worked instead (节假日调休)."
     )

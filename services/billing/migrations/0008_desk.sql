@@ -93,4 +93,10 @@ FROM stay_left l LEFT JOIN account a USING (encounter_id)
 WHERE a.state IS NULL OR a.state NOT IN ('closed', 'voided');
 COMMENT ON VIEW left_unsettled IS 'Who left and did not settle (出院未结): the clerk''s worklist, complete by construction (D10).';
 
+-- ---- papers ---------------------------------------------------------------------------------------------------------
+
+-- What was charged before this instant was settled by it; a late charge comes after and has a settlement of its own (V13).
+ALTER TABLE settlement ADD COLUMN recorded_at timestamptz NOT NULL DEFAULT clock_timestamp();
+COMMENT ON COLUMN settlement.recorded_at IS 'When the row was written. Settlements older than this column count everything on their account as theirs.';
+
 -- check: SELECT count(*) = 0 FROM entry WHERE cash_shift_id IS NOT NULL AND cashier IS NULL
