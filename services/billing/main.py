@@ -2,7 +2,8 @@
 
 from fastapi import APIRouter
 
-from services.billing import api, api_prices, price_actions, recon_actions
+from services.billing import api, api_prices, arrears_actions, price_actions, recon_actions
+from services.billing.api_arrears import arrears_router
 from services.billing.api_bills import NOTICE_PATH
 from services.billing.api_desk import desk_router
 from services.billing.api_papers import PressRoom, papers_router
@@ -20,6 +21,7 @@ from shared.web import Door
 
 BED_DAYS_SECONDS = 600.0
 RECONCILIATION_SECONDS = 900.0
+ARREARS_SECONDS = 300.0
 DESK = DeskRules()
 
 
@@ -33,6 +35,11 @@ async def price_bed_days(db: Database) -> None:
     """Charge the bed days that came to an end since the last look."""
     if RULES.policy.auto:
         await price_actions.price_open_stays(db, RULES)
+
+
+async def judge_arrears(db: Database) -> None:
+    """Put every arrears flag as it should be."""
+    await arrears_actions.judge_all(db, RULES.arrears)
 
 
 async def match_yesterday(db: Database) -> None:
@@ -54,6 +61,7 @@ def spec(settings: Settings) -> ServiceSpec:
         found.include_router(recon_router(door, RULES))
         found.include_router(worklist_router(door, RULES, DESK))
         found.include_router(papers_router(door, room))
+        found.include_router(arrears_router(door, RULES))
         return found
 
     async def run_errands(runtime: Runtime) -> None:
@@ -69,6 +77,7 @@ def spec(settings: Settings) -> ServiceSpec:
         subscriptions=SUBSCRIPTIONS,
         timers=(
             Timer("bed_days", BED_DAYS_SECONDS, price_bed_days),
+            Timer("arrears", ARREARS_SECONDS, judge_arrears),
             Timer("reconciliation", RECONCILIATION_SECONDS, match_yesterday),
         ),
         parts={"errands": run_errands},

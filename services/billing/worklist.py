@@ -24,6 +24,7 @@ Blocker = Literal[
     "collecting",
     "reversing",
     "reopened",
+    "arrears",
 ]
 Miss = Literal[
     "billed_late", "lines_changed", "payer_unknown", "payer_refused", "paid_late", "reopened", "not_settled_yet"
@@ -42,6 +43,7 @@ class Standing:
     line_changed: bool
     expires_at: datetime | None
     reopened: bool
+    in_arrears: bool = False
 
 
 def blocker(standing: Standing, now: datetime) -> Blocker:
@@ -65,6 +67,8 @@ def blocker(standing: Standing, now: datetime) -> Blocker:
             return "reversing"
         case "failed":
             return "payer_refused"
+        case _ if standing.in_arrears:
+            return "arrears"
         case _:
             return "reopened" if standing.reopened else "no_bill"
 

@@ -48,7 +48,8 @@ async def list_unsettled(
         "SELECT l.encounter_id, l.left_at, w.ward, l.payer_kind, coalesce(l.receivable_fen, 0) AS charged_fen,"
         " coalesce(l.deposits_fen, 0) AS deposits_fen, b.id AS bill_id, b.since AS bill_since, b.state AS bill_state,"
         " b.bill_version <> l.bill_version AS line_changed, b.expires_at, l.account_id IS NOT NULL AS has_account,"
-        " EXISTS (SELECT FROM settlement s WHERE s.account_id = l.account_id AND s.reopened_at IS NOT NULL) AS reopened"
+        " EXISTS (SELECT FROM settlement s WHERE s.account_id = l.account_id AND s.reopened_at IS NOT NULL) AS reopened,"
+        " EXISTS (SELECT FROM arrears x WHERE x.account_id = l.account_id) AS in_arrears"
         " FROM left_unsettled l LEFT JOIN stay_ward w USING (encounter_id)"
         " LEFT JOIN LATERAL (SELECT id, since, state, bill_version, expires_at FROM bill"
         "   WHERE account_id = l.account_id ORDER BY id DESC LIMIT 1) b ON true"
@@ -81,6 +82,7 @@ async def list_unsettled(
                 line_changed=bool(row["line_changed"]),
                 expires_at=row["expires_at"],
                 reopened=row["reopened"],
+                in_arrears=row["in_arrears"],
             ),
         )
         for row in rows

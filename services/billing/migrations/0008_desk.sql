@@ -99,4 +99,22 @@ COMMENT ON VIEW left_unsettled IS 'Who left and did not settle (出院未结): t
 ALTER TABLE settlement ADD COLUMN recorded_at timestamptz NOT NULL DEFAULT clock_timestamp();
 COMMENT ON COLUMN settlement.recorded_at IS 'When the row was written. Settlements older than this column count everything on their account as theirs.';
 
+-- ---- arrears --------------------------------------------------------------------------------------------------------
+
+CREATE TABLE arrears (
+    account_id uuid PRIMARY KEY REFERENCES account,
+    limit_fen bigint NOT NULL CHECK (limit_fen >= 0),
+    raised_at timestamptz NOT NULL
+);
+COMMENT ON TABLE arrears IS 'Stays that owe more beyond their deposits than they may (欠费, R55), with the limit that was passed.';
+
+CREATE TABLE credit (
+    account_id uuid PRIMARY KEY REFERENCES account,
+    limit_fen bigint NOT NULL CHECK (limit_fen BETWEEN 0 AND 10000000000000),
+    reason text NOT NULL,
+    approved_by uuid NOT NULL,
+    approved_at timestamptz NOT NULL
+);
+COMMENT ON TABLE credit IS 'Credit admission (信用就医, R55): what a person let this account owe, instead of the limit of its payer.';
+
 -- check: SELECT count(*) = 0 FROM entry WHERE cash_shift_id IS NOT NULL AND cashier IS NULL

@@ -52,6 +52,8 @@ def leaving(left_at: datetime, settled_at: datetime | None = None, **more) -> Le
         (standing(bill_state="payer_reversing"), "reversing"),
         (standing(bill_state="failed"), "payer_refused"),
         (standing(bill_state="cancelled"), "no_bill"),
+        (standing(in_arrears=True), "arrears"),
+        (standing(in_arrears=True, bill_state="collecting"), "collecting"),
         (standing(bill_state="reopened", reopened=True), "reopened"),
     ],
 )
@@ -78,7 +80,9 @@ def test_every_state_of_a_bill_has_its_word():
         (at(30, 10, month=4), at(9, 0, month=5), at(9, 12, month=5), (False, False, False)),
     ],
 )
-def test_the_clocks_of_a_discharge(left_at: datetime, settled_at: datetime | None, now: datetime, kept: tuple[bool | None, ...]):
+def test_the_clocks_of_a_discharge(
+    left_at: datetime, settled_at: datetime | None, now: datetime, kept: tuple[bool | None, ...]
+):
     found = clocks(leaving(left_at, settled_at), now, ZONE, CALENDAR)
     assert (found.on_the_day, found.within_24_hours, found.within_3_working_days) == kept
 
