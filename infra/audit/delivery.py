@@ -11,6 +11,7 @@ from shared.messaging.broker import TopicPartition
 
 ALONE = {
     "beds": ("BedAdded", "BedAssigned", "BedWaitlisted", "BedHoldExpired"),
+    "billing": ("ChargePosted", "ChargeReversed"),
     "followup": ("FollowUpTaskMissed",),
 }
 """What a service announces without anybody's command or event: first furnishing and timers."""
@@ -23,6 +24,8 @@ EFFECTS = (
     ("billing", "account_id", "account", "id"),
     ("billing", "entry_id", "entry", "id"),
     ("billing", "settlement_id", "settlement", "id"),
+    ("billing", "bill_id", "bill", "id"),
+    ("billing", "payment_id", "payment", "id"),
     ("daysurgery", "case_id", "day_case", "case_id"),
     ("followup", "task_id", "task", "task_id"),
 )

@@ -34,14 +34,15 @@ said AS (
     SELECT account_id, sum(CASE fact
         WHEN 'DepositReceived' THEN (body ->> 'amount_fen')::bigint
         WHEN 'DepositRefunded' THEN -(body ->> 'amount_fen')::bigint
-        ELSE (body ->> 'collected_fen')::bigint - (body ->> 'refunded_fen')::bigint END) AS fen
+        ELSE (body ->> 'collected_fen')::bigint - coalesce((body ->> 'refunded_fen')::bigint, 0) END) AS fen
     FROM event
     WHERE fact IN ('DepositReceived', 'DepositRefunded')
-       OR (fact = 'AccountSettled' AND body ->> 'settlement_id' NOT IN (SELECT id FROM reopened))
+       OR (fact IN ('AccountSettled', 'SupplementSettled') AND body ->> 'settlement_id' NOT IN (SELECT id FROM reopened))
     GROUP BY account_id),
 held AS (
     SELECT e.account_id::text AS account_id, sum(fen) AS fen
-    FROM billing.entry e JOIN billing.line ON line.entry_id = e.id WHERE ledger_account_id >= 20 GROUP BY e.account_id)
+    FROM billing.entry e JOIN billing.line ON line.entry_id = e.id JOIN billing.entry o ON o.id = coalesce(e.reverses, e.id)
+    WHERE ledger_account_id >= 20 AND o.kind <> 'overpaid' GROUP BY e.account_id)
 SELECT format('account %s: %s fen of money came in by the ledger, %s by its events', coalesce(h.account_id, s.account_id),
               coalesce(h.fen, 0), coalesce(s.fen, 0))
 FROM held h FULL JOIN said s USING (account_id) WHERE coalesce(h.fen, 0) <> coalesce(s.fen, 0)
@@ -50,19 +51,22 @@ _EVENTS = """
 WITH amount AS (SELECT entry_id, sum(fen) FILTER (WHERE fen > 0) AS fen FROM billing.line GROUP BY entry_id),
 done AS (
     SELECT CASE WHEN e.kind = 'charge' THEN 'ChargePosted' WHEN e.kind = 'deposit' THEN 'DepositReceived'
+                WHEN e.kind = 'part_refunded' THEN 'DepositRefunded' WHEN e.kind = 'overpaid' THEN 'OverpaymentReceived'
                 WHEN o.kind = 'charge' THEN 'ChargeReversed' ELSE 'DepositRefunded' END AS fact,
            e.id::text AS id, e.account_id::text AS account_id, m.fen
     FROM billing.entry e LEFT JOIN billing.entry o ON o.id = e.reverses LEFT JOIN amount m ON m.entry_id = e.id
-    WHERE e.kind IN ('charge', 'deposit') OR o.kind IN ('charge', 'deposit')
+    WHERE e.kind IN ('charge', 'deposit', 'part_refunded', 'overpaid') OR o.kind IN ('charge', 'deposit')
     UNION ALL
-    SELECT 'AccountSettled', id::text, account_id::text, charged_fen FROM billing.settlement
+    SELECT CASE kind WHEN 'final' THEN 'AccountSettled' ELSE 'SupplementSettled' END, id::text, account_id::text, charged_fen
+    FROM billing.settlement
     UNION ALL
     SELECT 'SettlementReopened', id::text, account_id::text, NULL FROM billing.settlement WHERE reopened_at IS NOT NULL),
 said AS (
     SELECT split_part(type, '.', 3) AS fact, coalesce(body ->> 'entry_id', body ->> 'settlement_id') AS id,
            min(aggregate_id) AS account_id, count(*) AS times, sum(coalesce((body ->> 'amount_fen')::bigint, (body ->> 'charged_fen')::bigint)) AS fen
     FROM billing.outbox
-    WHERE split_part(type, '.', 3) IN ('ChargePosted', 'ChargeReversed', 'DepositReceived', 'DepositRefunded', 'AccountSettled', 'SettlementReopened')
+    WHERE split_part(type, '.', 3) IN ('ChargePosted', 'ChargeReversed', 'DepositReceived', 'DepositRefunded', 'AccountSettled', 'SettlementReopened',
+                                      'SupplementSettled', 'OverpaymentReceived')
     GROUP BY 1, 2)
 SELECT CASE WHEN d.id IS NULL THEN format('%s was announced of %s, the ledger has no such thing', s.fact, s.id)
             WHEN s.id IS NULL THEN format('%s was never announced of %s', d.fact, d.id)
@@ -93,8 +97,8 @@ WITH live AS (
     FROM billing.entry e JOIN billing.line ON line.entry_id = e.id AND line.ledger_account_id = 10
     WHERE e.kind = 'charge' AND NOT EXISTS (SELECT FROM billing.entry r WHERE r.reverses = e.id) GROUP BY e.account_id),
 force AS (
-    SELECT account_id, count(*) AS settlements, sum(charged_fen) AS charged_fen,
-           sum(deposits_fen + payer_fen + collected_fen - refunded_fen) AS paid_fen
+    SELECT account_id, count(*) FILTER (WHERE kind = 'final') AS settlements, sum(charged_fen) AS charged_fen,
+           sum(deposits_fen + payer_fen + collected_fen + written_off_fen - refunded_fen) AS paid_fen
     FROM billing.settlement WHERE reopened_at IS NULL GROUP BY account_id)
 SELECT CASE WHEN coalesce(f.settlements, 0) <> (a.state = 'closed')::int
             THEN format('account %s is %s with %s settlements in force', a.id, a.state, coalesce(f.settlements, 0))

@@ -8,7 +8,7 @@ from typing import Any
 
 import asyncpg
 
-from infra.audit import beds, delivery, followup, journeys, logs, money, privacy, topics, trail, views
+from infra.audit import beds, delivery, followup, journeys, logs, money, outside, privacy, topics, trail, views
 from infra.audit.check import Check, Look, Progress, Seen, no_progress, schema
 from infra.audit.scene import Scene
 from infra.local.services import SERVICES
@@ -19,6 +19,7 @@ CHECKS: tuple[Check, ...] = (
     *beds.CHECKS,
     *journeys.CHECKS,
     *money.CHECKS,
+    *outside.CHECKS,
     *followup.CHECKS,
     *delivery.CHECKS,
     *topics.CHECKS,

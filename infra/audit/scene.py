@@ -16,6 +16,9 @@ class Unanswered(Exception):
 Ask = Callable[[str], Awaitable[Any]]
 """Reads one door of the hospital as operations (`/api/insight/census`) and returns its JSON, or raises `Unanswered`."""
 
+Outside = Callable[[], Awaitable[Mapping[str, Any]]]
+"""Returns what the simulated channel, fund and receipt office believe, by party."""
+
 Readiness = Callable[[], Awaitable[Mapping[str, str]]]
 """Names the services that are not ready, and why; empty when all are."""
 
@@ -33,5 +36,6 @@ class Scene:
     """Error lines before this instant belong to an earlier run."""
     ask: Ask | None = None
     readiness: Readiness | None = None
+    outside: Outside | None = None
     allowed_errors: frozenset[str] = frozenset()
     """Names of log events that may be errors, because somebody injected the fault on purpose (I24)."""

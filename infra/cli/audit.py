@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from infra.cli.accounts import credential_for, log_in
 from infra.cli.answers import EXIT_WRONG, AsJson, BadInput, answer, home_of, table, words
 from infra.local.errors import Missing, StackError
-from infra.local.services import AUDIT_ROLE, SERVICES
+from infra.local.services import AUDIT_ROLE, SERVICES, SIMULATORS
 from infra.local.stack import Stack
 
 if TYPE_CHECKING:
@@ -141,8 +141,25 @@ def scene_of(stack: Stack, *, allowed_errors: frozenset[str] = frozenset()) -> "
         logs_since=datetime.fromtimestamp(options.stat().st_mtime, UTC) if options.exists() else None,
         ask=_Asking(stack),
         readiness=lambda: _unready(stack),
+        outside=lambda: _believed_outside(stack),
         allowed_errors=allowed_errors,
     )
+
+
+async def _believed_outside(stack: Stack) -> Mapping[str, Any]:
+    """Return what each simulator believes.
+
+    Raises:
+        Unanswered: one does not answer.
+    """
+    from infra.audit.scene import Unanswered
+    from infra.journeys.bedside import NotSettled, Simulators
+
+    simulators = await asyncio.to_thread(Simulators.of, stack)
+    try:
+        return {name: await asyncio.to_thread(simulators.operate, name, "GET", "/truth") for name in SIMULATORS}
+    except NotSettled as error:
+        raise Unanswered(str(error)) from None
 
 
 class _Asking:

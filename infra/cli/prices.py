@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from services.billing.prices.catalogue import PriceRow
 
 HTTP_SECONDS_MAX = 60.0
-ROLE = "billing_clerk"
+ROLE = "billing_supervisor"
 ROWS_PER_VERSION_MAX = 2000
 """So many rows are far below what a door takes in one body."""
 UNAVAILABLE = 503

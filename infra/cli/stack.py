@@ -61,7 +61,7 @@ def up(
     only: Annotated[list[str] | None, typer.Option("--only", help="Start this service only; may be repeated.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Bring up PostgreSQL, Kafka, topics, migrations, all services and the front door.
+    """Bring up PostgreSQL, Kafka, topics, migrations, all services, the front door and simulated parties outside.
 
     Without --detach it stays until Ctrl-C, which stops everything. A stack that already runs is left as it is.
     """

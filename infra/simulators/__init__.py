@@ -5,5 +5,5 @@
     python -m infra.simulators.receipts    the receipt office (财政电子票据)
 
 Each believes what stands in its own SQLite file (its truth), which outlives the process. What it believes and how it is to
-misbehave is seen and set under /admin with a token (admin.py, faults.py); party.py is what all three share.
+misbehave (faults.py) is seen and set under /admin with a token, on the same port; party.py is what all three share.
 """

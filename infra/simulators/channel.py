@@ -383,7 +383,7 @@ class Channel:
 
 
 def _contradicting(body: dict[str, Any], fault: Fault) -> dict[str, Any]:
-    if fault.how == "amount":
+    if fault.how != "refused":
         changed: dict[str, Any] = one_fen_more(body)
         return changed
     order = {name: value for name, value in body["resource"].items() if name not in ("transaction_id", "success_time")}

@@ -30,7 +30,8 @@ class Fault(BaseModel):
     timeout_after_success  does it, never answers
     drop                   does it, closes the connection instead of answering
     duplicate              does it twice, as if the letter had come twice; a notice is sent three times
-    contradict             does it, and answers with a refusal, or (`how` = amount) with one fen more
+    contradict             does it, and answers with a refusal; or, by `how`, with another sum (amount) or with parts that
+                           are not the sum (parts)
     forged                 does it, and signs the answer (or the notice) with another key
     error                  does nothing and answers HTTP 500
     """
@@ -41,7 +42,7 @@ class Fault(BaseModel):
     fault: Annotated[FaultName, BeforeValidator(_underscored)]
     times: Annotated[int, Field(ge=1, le=1_000_000)] = 1
     seconds: Annotated[float, Field(ge=0, le=3600)] = 0
-    how: Literal["refused", "amount"] = "refused"
+    how: Literal["refused", "amount", "parts"] = "refused"
 
 
 @dataclass(slots=True)

@@ -1,6 +1,6 @@
 """The insurance fund (医保) as a server: the national JSON envelope at POST /api/trades, one trade (交易) per letter.
 
-    9001 sign in        9002 sign out        1101 whose insurance     5203 what came of a settlement
+    9001 sign in        9002 sign out        1101 whose insurance     5201 whose stays    5203 what came of a settlement
     2401 admitted       2402 left            2403 ward or bed changed 2404 admission taken back   2405 leaving taken back
     2301 lines uploaded 2302 lines withdrawn 2303 who would pay what  2304 settled                2305 settlement taken back
     2601 a trade of unknown outcome never counts (冲正)               3201 the day compared
@@ -109,6 +109,7 @@ class Fund:
             "1101": self.whose_insurance,
             "2303": self.pre_settle,
             "3201": self.compare_day,
+            "5201": self.find_stays,
             "5203": self.find_settlement,
         }
         self._changes: dict[str, Callable[[dict[str, Any], str], dict[str, Any]]] = {
@@ -254,6 +255,15 @@ class Fund:
             (mdtrt_id, msgid, psn_no, ipt_no, _word(told, "adm_dept_codg"), _word(told, "adm_bed"), _instant(begun_at)),
         )
         return {"result": {"mdtrt_id": mdtrt_id}}
+
+    def find_stays(self, given: dict[str, Any]) -> dict[str, Any]:
+        """5201: the stays of a person that are registered."""
+        stays = self.party.rows(
+            "SELECT mdtrt_id, psn_no, ipt_no AS ipt_otp_no, begun_at AS begntime FROM stay"
+            " WHERE psn_no = ? AND cancelled_at IS NULL ORDER BY begun_at",
+            text_of(given.get("data"), "psn_no"),
+        )
+        return {"mdtrtinfo": stays}
 
     def _stay(self, told: Any) -> dict[str, Any]:
         found = self.party.row("SELECT * FROM stay WHERE mdtrt_id = ?", text_of(told, "mdtrt_id"))

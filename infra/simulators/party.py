@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, TypeVar, assert_never
+from typing import Any, Literal, TypeVar, assert_never
 from zoneinfo import ZoneInfo
 
 import uvicorn
@@ -23,6 +23,7 @@ from starlette.types import Receive, Scope, Send
 from infra.simulators.faults import Fault, Faults
 from infra.simulators.settings import SimulatorSettings
 from services.billing.outside import wire
+from shared.money import fen_from_decimal_text
 
 LETTER_BYTES_MAX = 4 * 1024 * 1024
 NONCES_KEPT_SECONDS = 2 * wire.AGE_SECONDS_MAX
@@ -206,12 +207,11 @@ class Party:
             case "duplicate":
                 self._do(act)
                 return self._signed(letter, self._do(act))
-            case "contradict" if fault.how == "amount":
-                reply = self._do(act)
-                return self._signed(letter, Reply(reply.status, one_fen_more(reply.body)))
             case "contradict":
-                self._do(act)
-                return self._signed(letter, self._says_no(Refused("9999", "This is not true: it was done.")))
+                reply = self._do(act)
+                if fault.how == "refused":
+                    return self._signed(letter, self._says_no(Refused("9999", "This is not true: it was done.")))
+                return self._signed(letter, Reply(reply.status, one_fen_more(reply.body, fault.how)))
             case "forged":
                 return self._signed(letter, self._do(act), key=_FOREIGN_KEY)
             case unknown:
@@ -285,31 +285,28 @@ def open_truth(file: Path, schema: str) -> sqlite3.Connection:
     return truth
 
 
-AMOUNTS = frozenset({"fund_pay_sumamt", "payer_sumamt", "payer_total", "refund", "amount", "payments_total"})
+_SUMS = frozenset({"medfee_sumamt", "psn_part_amt", "psn_cash_pay", "payer_sumamt", "payer_total", "refund", "amount"})
+_PARTS = frozenset({"fund_pay_sumamt", "payments_total"})
 
 
-def one_fen_more(answer: Any) -> Any:
-    """Return an answer in which the first amount is a fen more than it should be."""
-    done = False
+def one_fen_more(answer: Any, how: Literal["amount", "parts"] = "amount") -> Any:
+    """Return an answer that speaks of a fen more: of another sum, told without a slip, or of parts that are not the sum."""
+    names = _SUMS if how == "amount" else _PARTS
 
-    def changed(value: Any, name: str = "") -> Any:
-        nonlocal done
-        if isinstance(value, dict):
-            return {key: changed(below, key) for key, below in value.items()}
-        if isinstance(value, list):
-            return [changed(below) for below in value]
-        if done or name not in AMOUNTS:
-            return value
-        if isinstance(value, int):
-            done = True
-            return value + 1
-        if isinstance(value, str):
-            done = True
-            yuan, fen = value.split(".")
-            return wire.decimal_text(int(yuan) * 100 + int(fen) + 1)
-        return value
+    def changed(value: Any, name: str) -> Any:
+        match value:
+            case dict():
+                return {key: changed(below, key) for key, below in value.items()}
+            case list():
+                return [changed(below, "") for below in value]
+            case int() if name in names:
+                return value + 1
+            case str() if name in names:
+                return wire.decimal_text(fen_from_decimal_text(value) + 1)
+            case _:
+                return value
 
-    return changed(answer)
+    return changed(answer, "")
 
 
 def now_text() -> str:

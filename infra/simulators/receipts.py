@@ -100,7 +100,7 @@ class Office:
         asked = read(_NewReceipt, letter)
         if sum(line.amount for line in asked.lines) != asked.amount:
             raise Refused("SUM_DIFFERS", "The lines are not this sum.")
-        lines = json_text([{"item": line.item, "amount_fen": line.amount} for line in asked.lines])
+        lines = json_text(sorted([line.item, line.amount] for line in asked.lines))
         self._insert(asked.number, asked.amount, lines, asked.issued_at.isoformat(), None, None)
         known = self._receipt(asked.number)
         if (known["amount_fen"], known["lines"], known["red_of"]) != (asked.amount, lines, None):

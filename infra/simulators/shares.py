@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from shared.money import fen_from_decimal_text, split_by_weight
 
 Level = Literal["甲", "乙", "丙"]
+DEFAULT_LEVEL: Level = "甲"
 Percent = Annotated[int, Field(ge=0, le=100)]
 _Fen = Annotated[int, BeforeValidator(fen_from_decimal_text), Field(ge=0)]
 
@@ -35,7 +36,7 @@ class Rules(BaseModel):
 
     classes: dict[str, InsuranceClass]
     levels: dict[Level, Percent]
-    items: dict[str, Level]
+    items: dict[Level, tuple[str, ...]]
 
     def class_of(self, psn_no: str) -> str | None:
         """Return the insurance class of a person, or None when the fund does not know them."""
@@ -43,7 +44,10 @@ class Rules(BaseModel):
 
     def level_of(self, item: str) -> Level:
         """Return the class of an item (甲乙丙)."""
-        return self.items[max((start for start in self.items if item.startswith(start)), key=len)]
+        found = [
+            (len(start), level) for level, starts in self.items.items() for start in starts if item.startswith(start)
+        ]
+        return max(found, default=(0, DEFAULT_LEVEL))[1]
 
 
 @cache

@@ -420,7 +420,7 @@ async def reopen_settlement(tx: Transaction, *, encounter_id: UUID, reason: str)
     account = await store.lock_account(tx, encounter_id)
     if account is None:
         return NoAccount()
-    number = await store.get_final_number(tx, account.id)
+    in_force = await store.list_settlements_in_force(tx, account.id)
     decided = domain.reopen(account, await store.list_settlement_children(tx, account.id))
     if isinstance(decided, NotSettled):
         return decided
@@ -429,19 +429,31 @@ async def reopen_settlement(tx: Transaction, *, encounter_id: UUID, reason: str)
     if gone:
         await store.post_entries(tx, account.id, gone)
     faults.reached("K6")
-    settlement_id = domain.settlement_id_of(account.id, number)
     for receipt in await bill_store.list_receipts_to_void(tx, account.id):
         red = await bill_store.reserve_receipt(tx, receipt.settlement_id, receipt.amount_fen, voids=receipt.number)
         await bill_store.send_errand(tx, "receipt", red)
-    outbox.append(
-        tx,
-        SettlementReopened(
-            account_id=account.id,
-            encounter_id=encounter_id,
-            settlement_id=settlement_id,
-            patient_tok=account.patient_tok,
-            reason=reason,
-        ),
-    )
+    for settlement_id in in_force:
+        outbox.append(
+            tx,
+            SettlementReopened(
+                account_id=account.id,
+                encounter_id=encounter_id,
+                settlement_id=settlement_id,
+                patient_tok=account.patient_tok,
+                reason=reason,
+            ),
+        )
+    for posting in gone:
+        assert posting.deposit_id is not None
+        outbox.append(
+            tx,
+            DepositRefunded(
+                account_id=account.id,
+                encounter_id=encounter_id,
+                entry_id=posting.entry_id,
+                deposit_entry_id=posting.deposit_id,
+                amount_fen=posting.fen,
+            ),
+        )
     charged_fen, deposits_fen = domain.restored_by(reversals)
-    return Reopened(account, settlement_id, charged_fen, deposits_fen - sum(posting.fen for posting in gone))
+    return Reopened(account, in_force[0], charged_fen, deposits_fen - sum(posting.fen for posting in gone))

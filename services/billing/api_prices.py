@@ -52,7 +52,7 @@ QUANTITY_MAX = 10_000
 
 def _known(words: Any) -> BeforeValidator:
     def check(value: object) -> object:
-        if value not in words:
+        if not isinstance(value, str) or value not in words:
             raise ValueError("It is none of the known codes.")
         return value
 
@@ -272,7 +272,9 @@ def _catalogue_routes(routes: APIRouter, door: Door, rules: PriceRules) -> None:
     async def publish(request: Request, body: NewPrices) -> Response:
         async def act(tx: Transaction, caller: Caller) -> Answered:
             caller.require(Permission.PRICES_MANAGE)
-            done = await price_actions.publish_prices(tx, rules, [entry.row() for entry in body.prices], note=body.note)
+            done = await price_actions.publish_prices(
+                tx, rules, [entry.row() for entry in body.prices], note=body.note, check=body.check
+            )
             if isinstance(done, Conflicts):
                 raise Refused(
                     "Prices that are public already stand against it; nothing was published.",
@@ -330,7 +332,11 @@ def _item_routes(routes: APIRouter, door: Door, rules: PriceRules) -> None:
 
         return await door.command(request, Permission.CHARGES_POST, act, body=body)
 
-    @routes.post("/encounters/{encounter_id}/orders", status_code=201, summary="Bind an order to its item and barcode")
+    @routes.post(
+        "/encounters/{encounter_id}/medical-orders",
+        status_code=201,
+        summary="Bind an order (医嘱) to its item and barcode",
+    )
     async def bind_order(request: Request, encounter_id: UUID, body: OrderBinding) -> Response:
         async def act(tx: Transaction, caller: Caller) -> Answered:
             await _check(tx, caller, Permission.CHARGES_POST, encounter_id)

@@ -367,6 +367,7 @@ async def order_payment(
         expires_at=tx.now + ORDER_LIFETIME,
         transaction_id=None,
         entry_id=None,
+        ordered_by=tx.actor,
     )
     await bill_store.insert_payment(tx, payment)
     await bill_store.send_errand(tx, "payment", str(payment_id))
@@ -444,14 +445,13 @@ async def _give_back(tx: Transaction, account: Account, payment: Payment, order:
     reversal = Reversal(domain.reversal_id_of(entry_id), original)
     await store.post_reversals(tx, account.id, (reversal,), reason="overpaid")
     await actions.order_refund(tx, entry_id=reversal.entry_id, deposit_id=entry_id, amount_fen=order.amount_fen)
+    _announce_overpaid(tx, account.id, account.encounter_id, entry_id, order.amount_fen)
+
+
+def _announce_overpaid(tx: Transaction, account_id: UUID, encounter_id: UUID, entry_id: UUID, amount_fen: int) -> None:
     outbox.append(
         tx,
-        OverpaymentReceived(
-            account_id=account.id,
-            encounter_id=account.encounter_id,
-            entry_id=entry_id,
-            amount_fen=order.amount_fen,
-        ),
+        OverpaymentReceived(account_id=account_id, encounter_id=encounter_id, entry_id=entry_id, amount_fen=amount_fen),
     )
 
 
@@ -467,6 +467,7 @@ async def refund_failed(tx: Transaction, refund: bill_store.Refund, reason: str)
         refund.amount_fen,
     )
     await store.post_entries(tx, refund.account_id, (kept,))
+    _announce_overpaid(tx, refund.account_id, refund.encounter_id, kept.entry_id, refund.amount_fen)
     await bill_store.insert_difference(
         tx, party="channel", kind="refund_failed", object_=refund.refund_no, ours_fen=refund.amount_fen, theirs_fen=0
     )

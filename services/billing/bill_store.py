@@ -306,6 +306,7 @@ class Payment:
     expires_at: datetime
     transaction_id: str | None
     entry_id: UUID | None
+    ordered_by: UUID | None
 
 
 def _payment(row: Any) -> Payment:
@@ -315,8 +316,8 @@ def _payment(row: Any) -> Payment:
 async def insert_payment(tx: Transaction, payment: Payment) -> None:
     """Write a new order before anybody outside hears of it. One in work per account: one_payment_in_work refuses a second."""
     await tx.conn.execute(
-        "INSERT INTO payment (id, account_id, bill_id, order_no, method, amount_fen, state, since, expires_at)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        "INSERT INTO payment (id, account_id, bill_id, order_no, method, amount_fen, state, since, expires_at,"
+        " ordered_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         payment.id,
         payment.account_id,
         payment.bill_id,
@@ -326,6 +327,7 @@ async def insert_payment(tx: Transaction, payment: Payment) -> None:
         payment.state,
         tx.now,
         payment.expires_at,
+        payment.ordered_by,
     )
 
 
@@ -536,9 +538,9 @@ async def get_account_of(tx: Transaction, account_id: UUID) -> AccountOf:
     return AccountOf(**row)
 
 
-async def get_encounter(tx: Transaction, account_id: UUID) -> UUID:
+async def get_encounter(conn: Connection, account_id: UUID) -> UUID:
     """Return the stay of an account."""
-    encounter_id: UUID = await tx.conn.fetchval("SELECT encounter_id FROM account WHERE id = $1", account_id)
+    encounter_id: UUID = await conn.fetchval("SELECT encounter_id FROM account WHERE id = $1", account_id)
     return encounter_id
 
 
@@ -552,16 +554,20 @@ class Errand:
     kind: ErrandKind
     object_id: str
     looks: int
+    actor: UUID | None
+    """In whose name: whoever gave the command that sent it."""
 
 
 async def send_errand(tx: Transaction, kind: ErrandKind, object_id: str) -> None:
     """Have somebody ask outside at once; an errand that is out already comes round at once."""
     tx.signals.add("errand")
     await tx.conn.execute(
-        "INSERT INTO errand (kind, object_id, due_at) VALUES ($1, $2, clock_timestamp())"
-        " ON CONFLICT (kind, object_id) DO UPDATE SET due_at = excluded.due_at, looks = 0",
+        "INSERT INTO errand (kind, object_id, due_at, actor) VALUES ($1, $2, clock_timestamp(), $3)"
+        " ON CONFLICT (kind, object_id) DO UPDATE SET due_at = excluded.due_at, looks = 0,"
+        " actor = coalesce(excluded.actor, errand.actor)",
         kind,
         object_id,
+        tx.actor,
     )
 
 
@@ -571,11 +577,12 @@ async def take_errands(conn: Connection, *, rows_max: int) -> list[Errand]:
         "UPDATE errand e SET due_at = clock_timestamp() + $2, looks = e.looks + 1 FROM ("
         "   SELECT kind, object_id FROM errand WHERE due_at <= clock_timestamp() ORDER BY due_at LIMIT $1"
         "   FOR UPDATE SKIP LOCKED) due"
-        " WHERE (e.kind, e.object_id) = (due.kind, due.object_id) RETURNING e.kind, e.object_id, e.looks",
+        " WHERE (e.kind, e.object_id) = (due.kind, due.object_id) RETURNING e.kind, e.object_id, e.looks,"
+        " e.actor",
         rows_max,
         LEASE,
     )
-    return [Errand(row["kind"], row["object_id"], row["looks"]) for row in rows]
+    return [Errand(row["kind"], row["object_id"], row["looks"], row["actor"]) for row in rows]
 
 
 async def put_off_errand(tx: Transaction, errand: Errand, seconds: float) -> None:

@@ -136,7 +136,7 @@ class Errands:
         async with db.pool.acquire(timeout=10) as conn:
             owner = await bill_store.get_bill_owner(conn, bill_id)
         assert owner is not None, "Bills are never removed."
-        async with _locked_bill(db, owner.encounter_id, bill_id) as (tx, _, _, bill):
+        async with _locked_bill(db, errand, owner.encounter_id, bill_id) as (tx, _, _, bill):
             if bill.state not in bills.ASKS_OUTSIDE:
                 await bill_store.end_errand(tx, "bill", errand.object_id)
                 return
@@ -197,7 +197,7 @@ class Errands:
                 answer = Unknown("unreadable")
             elif found.value is None:
                 answer = Done(None)
-        async with _locked_bill(db, encounter_id, bill.id) as (tx, account, deposits, now):
+        async with _locked_bill(db, errand, encounter_id, bill.id) as (tx, account, deposits, now):
             if now.state != bill.state:
                 return
             match answer:
@@ -213,7 +213,7 @@ class Errands:
         self, db: Database, errand: Errand, encounter_id: UUID, asked: Bill, decide: Callable[[Bill], Bill]
     ) -> None:
         """Write what an answer means for the bill, unless it moved on meanwhile; no news means: ask again later."""
-        async with _locked_bill(db, encounter_id, asked.id) as (tx, account, deposits, now):
+        async with _locked_bill(db, errand, encounter_id, asked.id) as (tx, account, deposits, now):
             if now.state != asked.state or now.sends != asked.sends:
                 return
             after = decide(now)
@@ -258,7 +258,7 @@ class Errands:
             async with transaction(db) as tx:
                 await bill_store.note_registration(tx, bill.account_id, mdtrt_id)
         if insured.to_withdraw:
-            msgid = bill.msgid("2302")
+            msgid = bill.msgid(f"2302.{bills.hash_of_lines((one, 0) for one in insured.to_withdraw).hex()}")
             withdrawn = await ask("2302", msgid, self.fund.withdraw_lines(msgid, mdtrt_id, insured.to_withdraw))
             if not isinstance(withdrawn, Done):
                 return withdrawn
@@ -266,7 +266,7 @@ class Errands:
                 await bill_store.note_withdrawn(conn, insured.to_withdraw)
         for first in range(0, len(insured.to_upload), LINES_PER_UPLOAD):
             lines = insured.to_upload[first : first + LINES_PER_UPLOAD]
-            msgid = bill.msgid(f"2301.{lines[0].entry_id}.{len(lines)}")
+            msgid = bill.msgid(f"2301.{bills.hash_of_lines((one.entry_id, one.amount_fen) for one in lines).hex()}")
             uploaded = await ask("2301", msgid, self.fund.upload_lines(msgid, mdtrt_id, lines))
             if not isinstance(uploaded, Done):
                 return uploaded
@@ -299,6 +299,11 @@ class Errands:
         if payment.state == "closing" or overdue:
             closing = self.channel.close_order(payment.order_no)
             order = await self._ask(db, f"{payment.order_no}.close", payment.account_id, "channel", "close", closing)
+            if isinstance(order, Declined):
+                query = self.channel.query_order(payment.order_no)
+                order = await self._ask(db, f"{payment.order_no}.query", payment.account_id, "channel", "query", query)
+                if isinstance(order, Done) and order.value is None:  # it never heard of it, so nobody can pay it
+                    order = Done(Order(payment.order_no, "closed", payment.amount_fen))
         else:
             query = self.channel.query_order(payment.order_no)
             order = await self._ask(db, f"{payment.order_no}.query", payment.account_id, "channel", "query", query)
@@ -328,8 +333,7 @@ class Errands:
         self, db: Database, errand: Errand, payment: bill_store.Payment, order: Outcome[Order | None]
     ) -> None:
         """Write how an order stands; only the channel's own word closes one or makes it paid."""
-        async with transaction(db) as tx:
-            tx.correlation_id = payment.encounter_id
+        async with _working(db, errand, payment.encounter_id) as tx:
             match order:
                 case Done(value=Order(state="paid") as paid):
                     if paid.amount_fen != payment.amount_fen and errand.looks < MISMATCH_LOOKS:
@@ -357,8 +361,7 @@ class Errands:
         answer = await self._ask(db, refund.refund_no, refund.account_id, "channel", "refund", call)
         if not isinstance(answer, Unknown) and not _is_done(answer, refund):
             answer = await self._doubt_refund(db, refund, answer)
-        async with transaction(db) as tx:
-            tx.correlation_id = refund.encounter_id
+        async with _working(db, errand, refund.encounter_id) as tx:
             await store.lock_account(tx, refund.encounter_id)
             match answer:
                 case Done(value=made) if made.state == "done" and made.amount_fen == refund.amount_fen:
@@ -418,10 +421,10 @@ class Errands:
                 made = Done(known.value)
             elif not isinstance(known, Done):
                 made = Unknown("unreadable")
-        async with transaction(db) as tx:
-            encounter_id = await bill_store.get_encounter(tx, receipt.account_id)
+        async with db.pool.acquire(timeout=10) as conn:
+            encounter_id = await bill_store.get_encounter(conn, receipt.account_id)
+        async with _working(db, errand, encounter_id) as tx:
             await store.lock_account(tx, encounter_id)
-            tx.correlation_id = encounter_id
             tx.signals.add(str(encounter_id))
             now = await bill_store.find_receipt(tx.conn, receipt.number)
             if now is None or now.state != "reserved":
@@ -464,12 +467,22 @@ def _said(answer: Outcome[T]) -> tuple[str, str | None]:
 
 
 @asynccontextmanager
-async def _locked_bill(
-    db: Database, encounter_id: UUID, bill_id: UUID
-) -> AsyncIterator[tuple[Transaction, Account, tuple[Deposit, ...], Bill]]:
-    """Open a transaction with the account of a bill locked and the bill as it is now."""
+async def _working(db: Database, errand: Errand, encounter_id: UUID) -> AsyncIterator[Transaction]:
+    """Open a transaction in the name of whoever sent the errand; what it announces is audited (S3)."""
     async with transaction(db) as tx:
         tx.correlation_id = encounter_id
+        tx.actor = errand.actor
+        yield tx
+        if tx.events:
+            tx.audit(f"errand {errand.kind}", errand.kind, errand.object_id)
+
+
+@asynccontextmanager
+async def _locked_bill(
+    db: Database, errand: Errand, encounter_id: UUID, bill_id: UUID
+) -> AsyncIterator[tuple[Transaction, Account, tuple[Deposit, ...], Bill]]:
+    """Open a transaction with the account of a bill locked and the bill as it is now."""
+    async with _working(db, errand, encounter_id) as tx:
         found = await store.lock_for_settlement(tx, encounter_id)
         assert found is not None, "A bill has an account."
         bill = await bill_store.get_bill(tx, found[0].id, bill_id)

@@ -2,9 +2,8 @@
 
 from fastapi import APIRouter
 
-from services.billing import api, api_prices, arrears_actions, price_actions, recon_actions
+from services.billing import api, api_bills, api_prices, arrears_actions, price_actions, recon_actions
 from services.billing.api_arrears import arrears_router
-from services.billing.api_bills import NOTICE_PATH
 from services.billing.api_desk import desk_router
 from services.billing.api_papers import PressRoom, papers_router
 from services.billing.api_recon import recon_router
@@ -55,7 +54,8 @@ def spec(settings: Settings) -> ServiceSpec:
     room = PressRoom(Letterhead(DESK.hospital_name_zh, DESK.hospital_name_en, RULES.hospital_zone))
 
     def routes(door: Door) -> APIRouter:
-        found = api.router(door, outside)
+        found = api.router(door)
+        found.include_router(api_bills.bill_router(door, outside, RULES))
         found.include_router(api_prices.router(door, RULES))
         found.include_router(desk_router(door))
         found.include_router(recon_router(door, RULES))
@@ -81,7 +81,7 @@ def spec(settings: Settings) -> ServiceSpec:
             Timer("reconciliation", RECONCILIATION_SECONDS, match_yesterday),
         ),
         parts={"errands": run_errands},
-        public_paths=frozenset({f"/api/billing{NOTICE_PATH}", "/api/billing/prices"}),
+        public_paths=frozenset({f"/api/billing{api_bills.NOTICE_PATH}", "/api/billing/prices"}),
         on_start=furnish,
     )
 

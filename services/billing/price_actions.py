@@ -443,6 +443,17 @@ async def _charge_time(
     return ItemStopped(account, steps, amount_fen, charged.charged_fen, charged.entry_id)
 
 
+async def bring_up_to_date(tx: Transaction, rules: PriceRules, *, encounter_id: UUID) -> int:
+    """Charge the bed days of a stay until now, before its bill is made (V11); return how many timed items still run.
+
+    Only a stay that is charged by the catalogue; one whose account takes no charges is left alone, its bill is refused anyway.
+    """
+    if not await price_store.is_priced(tx, encounter_id):
+        return 0
+    await price_bed_days(tx, rules, encounter_id=encounter_id, until=tx.now)
+    return sum(item.stopped_at is None for item in await price_store.list_timed_items(tx, encounter_id))
+
+
 async def stop_what_runs(tx: Transaction, rules: PriceRules, *, encounter_id: UUID, at: datetime) -> None:
     """The patient left: what still runs stops then and is charged (V19).
 

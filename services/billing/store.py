@@ -168,12 +168,12 @@ async def list_settlement_children(tx: Transaction, account_id: UUID) -> list[En
     ]
 
 
-async def get_final_number(tx: Transaction, account_id: UUID) -> int:
-    """Return the number of the final settlement in force, 0 when there is none."""
-    number: int | None = await tx.conn.fetchval(
-        "SELECT number FROM settlement WHERE account_id = $1 AND reopened_at IS NULL AND kind = 'final'", account_id
+async def list_settlements_in_force(tx: Transaction, account_id: UUID) -> list[UUID]:
+    """Return the ids of the final settlement in force and of its supplements, the final one first."""
+    rows = await tx.conn.fetch(
+        "SELECT id FROM settlement WHERE account_id = $1 AND reopened_at IS NULL ORDER BY number", account_id
     )
-    return number or 0
+    return [row["id"] for row in rows]
 
 
 async def post_entries(

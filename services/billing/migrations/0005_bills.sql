@@ -147,6 +147,7 @@ CREATE TABLE payment (
     since timestamptz NOT NULL,
     qr_text text,
     expires_at timestamptz NOT NULL,
+    ordered_by uuid,
     transaction_id text UNIQUE,
     entry_id uuid UNIQUE REFERENCES entry,
     CONSTRAINT paid_money_is_in_the_ledger CHECK ((state = 'paid') = (entry_id IS NOT NULL)),
@@ -211,10 +212,12 @@ CREATE TABLE errand (
     object_id text NOT NULL,
     due_at timestamptz NOT NULL,
     looks int NOT NULL DEFAULT 0,
+    actor uuid,
     PRIMARY KEY (kind, object_id)
 ) WITH (fillfactor = 50);
 CREATE INDEX errand_by_due ON errand (due_at);
 COMMENT ON TABLE errand IS 'What still has to be asked outside, and when next; whoever takes one moves due_at ahead, so that two do not ask at once. Gone when the object rests (I17).';
+COMMENT ON COLUMN errand.actor IS 'Whose command sent it; what comes of it happens in that name and is audited so.';
 
 CREATE TABLE outside_request (
     msgid text PRIMARY KEY,

@@ -241,3 +241,5 @@ CREATE CONSTRAINT TRIGGER closed_is_settled AFTER UPDATE OF state ON account
 
 REVOKE EXECUTE ON FUNCTION post_entries, post_reversals, settle_account, reopen_settlements, void_account, begin_billing,
     end_billing, begin_supplement FROM PUBLIC;
+
+-- check: SELECT count(*) = 8 FROM pg_proc WHERE pronamespace = current_schema()::regnamespace AND proname IN ('post_entries', 'post_reversals', 'settle_account', 'reopen_settlements', 'void_account', 'begin_billing', 'end_billing', 'begin_supplement')

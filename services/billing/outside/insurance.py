@@ -1,14 +1,15 @@
 """The national insurance interface (医保接口): one JSON envelope per trade (交易), amounts with two decimals (16,2).
 
-    register_stay 1101, 2401    leave 2402             cancel_stay 2404      cancel_leave 2405
+    register_stay 1101, 2401, where it was registered before 5201
+    leave 2402                  cancel_leave 2405      cancel_stay 2404
     upload_lines  2301          withdraw_lines 2302    pre_settle 2303       settle 2304
     find_settlement 5203        reverse_settlement 2305                      reverse_unknown 2601
     reconcile 3201              by itself: sign in 9001, sign out 9002
 
 Provinces differ in how a letter is signed and in some fields; that is this file and the one that signs. Fields the national
 lists do not have: `omsgid` in 5203, `feedetl_cnt` and `payer_sumamt` in answers. The number of a trade (`msgid`) comes from
-who calls and is never made anew here, so that a repetition is one and the same trade; only reading (1101) and signing in get
-numbers of their own.
+who calls and is never made anew here, so that a repetition is one and the same trade; only reading (1101, 5201) and signing in
+get numbers of their own. More lines than one letter takes go in several, the further ones under `msgid.2`, `msgid.3` …
 """
 
 import asyncio
@@ -36,6 +37,7 @@ from services.billing.ports import (
 LINES_MAX = 100
 """Most lines the interface takes in one 2301 or 2302."""
 NOT_SIGNED_IN = 1001
+REGISTERED_BEFORE = 2003
 _VERSION = "V1.0"
 _SYSTEM = "WARDSTREAM"
 """Who asks, for the fund: no member of staff is named outside the hospital."""
@@ -66,6 +68,15 @@ class _Registered(Form):
     result: _Stay
 
 
+class _KnownStay(Form):
+    mdtrt_id: str
+    ipt_otp_no: str
+
+
+class _KnownStays(Form):
+    mdtrtinfo: tuple[_KnownStay, ...]
+
+
 class _Held(Form):
     feedetl_cnt: int
 
@@ -75,14 +86,11 @@ class _Shares(Form):
     setl_id: str = ""
     medfee_sumamt: DecimalFen
     fund_pay_sumamt: DecimalFen
-    psn_part_amt: DecimalFen
     acct_pay: DecimalFen
     psn_cash_pay: DecimalFen
 
     @model_validator(mode="after")
     def _parts_are_the_whole(self) -> Self:
-        if self.psn_part_amt != self.acct_pay + self.psn_cash_pay:
-            raise ValueError("The patient's part is not account and cash.")
         try:
             self.split()
         except ArithmeticError as error:
@@ -133,7 +141,7 @@ class NationalInsurance:
         await self._caller.close()
 
     async def register_stay(self, msgid: str, stay: InsuredStay) -> Outcome[str]:
-        """Register the stay (1101, then 2401) and return the fund's `mdtrt_id`."""
+        """Register the stay (1101, then 2401) and return the fund's `mdtrt_id`; one it knows already is looked up (5201)."""
         asked = {"psn_no": stay.psn_no, "begntime": _instant(stay.admitted_at)}
         found = await self._trade("1101", uuid4().hex, {"data": asked})
         if not isinstance(found, Done):
@@ -151,10 +159,22 @@ class NationalInsurance:
             "adm_bed": stay.bed or "",
         }
         outcome = await self._trade("2401", msgid, {"mdtrtinfo": admitted, "diseinfo": []})
+        if outcome == Declined(str(REGISTERED_BEFORE)):
+            return await self._find_stay(stay)
         if not isinstance(outcome, Done):
             return outcome
         registered = self._caller.read("2401", _Registered, outcome.value)
         return registered if isinstance(registered, Unknown) else Done(registered.result.mdtrt_id)
+
+    async def _find_stay(self, stay: InsuredStay) -> Outcome[str]:
+        outcome = await self._trade("5201", uuid4().hex, {"data": {"psn_no": stay.psn_no}})
+        if not isinstance(outcome, Done):
+            return outcome
+        known = self._caller.read("5201", _KnownStays, outcome.value)
+        if isinstance(known, Unknown):
+            return known
+        found = [one.mdtrt_id for one in known.mdtrtinfo if one.ipt_otp_no == str(stay.encounter_id)]
+        return Done(found[0]) if found else Declined(str(REGISTERED_BEFORE))
 
     async def cancel_stay(self, msgid: str, mdtrt_id: str) -> Outcome[None]:
         """Take the registration back (2404)."""
@@ -170,7 +190,7 @@ class NationalInsurance:
         return await self._plain("2405", msgid, {"data": {"mdtrt_id": mdtrt_id}})
 
     async def upload_lines(self, msgid: str, mdtrt_id: str, lines: Sequence[FeeLine]) -> Outcome[int]:
-        """Upload at most LINES_MAX charge lines (2301) and return how many the fund now holds."""
+        """Upload charge lines (2301) and return how many the fund now holds."""
         details = [
             {
                 "feedetl_sn": str(line.entry_id),
@@ -181,12 +201,12 @@ class NationalInsurance:
             }
             for line in lines
         ]
-        return await self._counted("2301", msgid, {"feedetail": details})
+        return await self._counted("2301", msgid, "feedetail", details)
 
     async def withdraw_lines(self, msgid: str, mdtrt_id: str, entry_ids: Sequence[UUID]) -> Outcome[int]:
-        """Withdraw at most LINES_MAX uploaded lines (2302) and return how many the fund still holds."""
+        """Withdraw uploaded lines (2302) and return how many the fund still holds."""
         data = [{"feedetl_sn": str(entry_id), "mdtrt_id": mdtrt_id} for entry_id in entry_ids]
-        return await self._counted("2302", msgid, {"data": data})
+        return await self._counted("2302", msgid, "data", data)
 
     async def pre_settle(self, msgid: str, mdtrt_id: str, charged_fen: int) -> Outcome[Split]:
         """Ask who would pay what of the uploaded lines (2303)."""
@@ -267,12 +287,19 @@ class NationalInsurance:
         outcome = await self._trade(infno, msgid, given)
         return Done(None) if isinstance(outcome, Done) else outcome
 
-    async def _counted(self, infno: str, msgid: str, given: Mapping[str, Any]) -> Outcome[int]:
-        outcome = await self._trade(infno, msgid, given)
-        if not isinstance(outcome, Done):
-            return outcome
-        held = self._caller.read(infno, _Held, outcome.value)
-        return held if isinstance(held, Unknown) else Done(held.feedetl_cnt)
+    async def _counted(self, infno: str, msgid: str, name: str, lines: Sequence[Mapping[str, str]]) -> Outcome[int]:
+        """Send lines in as many letters as they need, one after the other; the first that is not done ends it."""
+        counted: Outcome[int] = Done(0)
+        for number, first in enumerate(range(0, max(len(lines), 1), LINES_MAX), 1):
+            part = msgid if number == 1 else f"{msgid}.{number}"
+            outcome = await self._trade(infno, part, {name: lines[first : first + LINES_MAX]})
+            if not isinstance(outcome, Done):
+                return outcome
+            held = self._caller.read(infno, _Held, outcome.value)
+            if isinstance(held, Unknown):
+                return held
+            counted = Done(held.feedetl_cnt)
+        return counted
 
     async def _trade(self, infno: str, msgid: str, given: Mapping[str, Any]) -> Outcome[dict[str, Any]]:
         """Do one trade; who is told that the signing in is over signs in and repeats it, for it was not done."""

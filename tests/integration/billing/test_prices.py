@@ -1,8 +1,7 @@
 """Charging by the catalogue on a real PostgreSQL: bed days from the pool's words, hours, orders, and publications that race."""
 
-import asyncio
 import functools
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -87,11 +86,23 @@ class Ward:
         await self.tell(event, at=at, **more)
 
 
+NOT_WHAT_WAS_PUBLIC = """
+SELECT e.item, l.fen, c.quantity, p.price_fen
+FROM priced_charge c JOIN price_item p ON p.id = c.price_id JOIN entry e ON e.id = c.entry_id
+JOIN line l ON l.entry_id = e.id AND l.fen > 0
+WHERE e.kind <> 'charge' OR e.item <> p.code OR p.withdrawn_in IS NOT NULL
+   OR l.fen <> CASE WHEN c.day IS NULL THEN p.price_fen * c.quantity ELSE p.price_fen * c.quantity / 2 END
+   OR (c.day IS NOT NULL AND c.quantity <> upper(c.halves) - lower(c.halves))
+   OR NOT p.valid @> coalesce(c.day, (c.executed_at AT TIME ZONE 'Asia/Shanghai')::date)
+"""
+
+
 @pytest_asyncio.fixture
-async def priced(desk: Desk) -> Desk:
-    """A desk with the price list we ship, and nobody priced yet."""
+async def priced(desk: Desk) -> AsyncIterator[Desk]:
+    """A desk with the price list we ship; whatever is charged there was public that day at that price (R59)."""
     await desk.do(price_actions.furnish_when_empty, rows=load(RULES.prices_file))
-    return desk
+    yield desk
+    assert await desk.fetch(NOT_WHAT_WAS_PUBLIC) == []
 
 
 async def price_days(desk: Desk, stay: UUID, until: datetime) -> Any:
@@ -483,8 +494,8 @@ async def test_pricing_and_a_settlement_at_once_leave_a_bill_that_was_paid_as_it
     for _ in range(6):
         stay = await priced.open()
         await Ward(priced, stay).lies(7, march(2))
-        done, settled = await asyncio.gather(
-            price_days(priced, stay, march(4)), priced.settle(stay, 0), return_exceptions=True
+        done, settled = await together(
+            [functools.partial(price_days, priced, stay, march(4)), functools.partial(priced.settle, stay, 0)]
         )
         state, owed, _ = await priced.account(stay)
         if isinstance(done, BedDaysPriced):

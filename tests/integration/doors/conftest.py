@@ -85,6 +85,9 @@ async def _live(hospital: Hospital) -> dict[str, str]:
     account = f"/billing/encounters/{lying}"
     await hospital.do(f"{account}/charges/{reversed_charge}/reversal", {"reason": "wrong_item"})
     deposit = await hospital.do(f"{account}/deposits", {"amount_fen": 50_000, "method": "cash"})
+    timed = await hospital.do(f"{account}/timed-items", {"item": "OXY-HOUR"})
+    bill = await hospital.do(f"{account}/bills", {"as_self_pay": True})
+    order = await hospital.do(f"{account}/orders", {"amount_fen": 700, "method": "wechat"})
     gone = await hospital.admit()
     await hospital.charge(gone, 1_000)
     await hospital.settle(gone)
@@ -107,6 +110,9 @@ async def _live(hospital: Hospital) -> dict[str, str]:
         "charge": charge,
         "reversed": reversed_charge,
         "deposit": deposit["entry_id"],
+        "timed": timed["timed_item_id"],
+        "bill": bill["bill_id"],
+        "order": order["payment_id"],
         "gone": gone,
         "bed": str(bed["bed_id"]),
         "ward": "3A",

@@ -14,7 +14,24 @@ PASSWORD = "caocao mengde 1771"
 SERVICES = ("admission", "beds", "billing", "daysurgery", "followup", "access")
 EVERYBODY = tuple(role for role in Role if role is not Role.IMPORTER)
 UNKNOWN = {
-    **dict.fromkeys(("tok", "lying", "charge", "reversed", "deposit", "gone", "task", "wanted", "case", "user"), ""),
+    **dict.fromkeys(
+        (
+            "tok",
+            "lying",
+            "charge",
+            "reversed",
+            "deposit",
+            "gone",
+            "task",
+            "wanted",
+            "case",
+            "user",
+            "timed",
+            "bill",
+            "order",
+        ),
+        "",
+    ),
     **dict.fromkeys(("bed", "parked"), "999999999"),
     "ward": "nowhere",
 }
@@ -77,6 +94,21 @@ BED = {
     "specialty": CANARY,
     "isolation": False,
 }
+PRICE = {
+    "code": CANARY,
+    "name_zh": CANARY,
+    "name_en": CANARY,
+    "pinyin": "XCG",
+    "class": "test",
+    "receipt_class": "04",
+    "insurance_class": "01",
+    "unit": "each",
+    "price_fen": 100,
+    "valid_from": "2026-01-01",
+    "valid_to": "2027-01-01",
+    "remark": CANARY,
+}
+ORDER = {"order_id": CANARY, "item": CANARY, "barcode": CANARY}
 CHOICE = {"bed_id": 1, "version": 1, "reason": CANARY}
 NO_REQUEST = (409, "no_bed_request")
 CASE = {
@@ -138,6 +170,25 @@ DOORS = (
     At("billing", "POST", "/encounters/{lying}/charges/{charge}/reversal", REASON, (404, "no_account")),
     At("billing", "POST", "/encounters/{lying}/settlement", {"method": "cash", "charged_fen": 4200}, (409, "no_account_yet")),
     At("billing", "POST", "/encounters/{gone}/settlement-reopening", REASON, (404, "no_account")),
+    At("billing", "POST", "/encounters/{lying}/late-charges",
+       {"item": CANARY, "amount_fen": 100, "method": "cash", **REASON}, (409, "no_account_yet")),
+    At("billing", "POST", "/encounters/{lying}/bad-debt", {"charged_fen": 4200, **REASON}, (409, "no_account_yet")),
+    At("billing", "POST", "/encounters/{lying}/coverage", {"psn_no": "zhugekongming7731"}, (409, "no_account_yet"), fact=False),
+    At("billing", "POST", "/encounters/{lying}/bills", {"as_self_pay": True}, (409, "no_account_yet"), fact=False),
+    At("billing", "POST", "/encounters/{lying}/bills/{bill}/confirmation", {"lines_hash": "0" * 32}, (409, "no_account_yet"), fact=False),
+    At("billing", "POST", "/encounters/{lying}/bills/{bill}/cancellation", {}, (409, "no_account_yet"), fact=False),
+    At("billing", "POST", "/encounters/{lying}/bills/{bill}/payments", {"amount_fen": 1, "method": "cash"}, (409, "no_account_yet"), fact=False),
+    At("billing", "POST", "/encounters/{lying}/bills/{bill}/orders", {"amount_fen": 1, "method": "wechat"}, (409, "no_account_yet"), fact=False),
+    At("billing", "POST", "/encounters/{lying}/orders", {"amount_fen": 1, "method": "wechat"}, (409, "no_account_yet"), fact=False),
+    At("billing", "POST", "/encounters/{lying}/orders/{order}/closing", {}, (409, "no_account_yet"), fact=False),
+    At("billing", "POST", "/price-versions", {"prices": [PRICE], "note": CANARY, "check": False}, fact=False),
+    At("billing", "POST", "/encounters/{lying}/items", {**ORDER, "quantity": 1, "at": NOW.isoformat()}, (409, "no_account_yet")),
+    At("billing", "POST", "/encounters/{lying}/medical-orders", ORDER, (409, "no_account_yet")),
+    At("billing", "POST", "/encounters/{lying}/timed-items", {"item": CANARY, "at": NOW.isoformat()}, (409, "no_account_yet")),
+    At("billing", "POST", "/encounters/{lying}/timed-items/{timed}/stop", {"at": NOW.isoformat()}, (409, "no_account_yet")),
+    At("billing", "POST", "/encounters/{lying}/timed-items/{timed}/correction",
+       {"started_at": NOW.isoformat(), "stopped_at": NOW.isoformat()}, (409, "no_account_yet")),
+    At("billing", "POST", "/encounters/{lying}/bed-days", {}, (409, "no_account_yet")),
     At("billing", "POST", "/encounters/{lying}/credit", {"limit_fen": 100, "reason": CANARY}, (409, "no_account_yet"), fact=False),
     At("billing", "POST", "/cash-shifts", {"float_fen": 100}, fact=False),
     At("billing", "POST", "/cash-shifts/current/closing", {"counted_fen": 100}, (404, "no_open_shift"), fact=False),

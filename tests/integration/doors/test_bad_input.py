@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import httpx2
 import pytest
+from fastapi.routing import APIRoute
 
 from shared.access.keys import KeyRing
 from shared.access.roles import Role
@@ -152,9 +153,30 @@ async def test_the_table_names_every_door_that_changes_something(doors: Doors):
             short = re.sub(r"\{\w+\}", "{}", path.removeprefix(f"/api/{service}"))
             changing = {"post", "put", "patch", "delete"} & item.keys()
             missing += [(service, method, path) for method in changing if (method.upper(), short) not in known]
-    assert missing == [("access", "post", "/api/access/refresh"), ("access", "post", "/api/access/logout")], (
-        "those two take nothing but a cookie"
-    )
+    assert missing == [
+        ("billing", "post", "/api/billing/channel/notices"),
+        ("access", "post", "/api/access/refresh"),
+        ("access", "post", "/api/access/logout"),
+    ], "the first takes only what the channel signed, the others nothing but a cookie"
+
+
+def routes_of(router: Any) -> Iterator[APIRoute]:
+    """Give every route behind a router, those of the routers it includes with it."""
+    for route in router.routes:
+        if isinstance(route, APIRoute):
+            yield route
+        elif hasattr(route, "original_router"):
+            yield from routes_of(route.original_router)
+
+
+async def test_no_two_doors_have_one_address(doors: Doors):
+    for service, app in doors.apps.items():
+        places = [
+            (method, re.sub(r"\{\w+\}", "{}", route.path)) for route in routes_of(app) for method in route.methods or ()
+        ]
+        assert len(places) >= len(doors_of(service)), f"{service}: this test no longer finds its doors"
+        twice = {place for place in places if places.count(place) > 1}
+        assert twice == set(), f"{service}: the second of two such doors is never opened"
 
 
 # ---- what cannot be read --------------------------------------------------------------------------------------------
@@ -328,6 +350,10 @@ OTHER_WARDS = [
     (At("billing", "GET", "/encounters/{lying}/account", once=False), NURSE),
     (At("billing", "GET", "/encounters/{lying}/statement", once=False), NURSE),
     (At("billing", "POST", "/encounters/{lying}/charges", {"item": CANARY, "amount_fen": 100}), NURSE),
+    (At("billing", "GET", "/encounters/{lying}/bed-days", once=False), NURSE),
+    (At("billing", "GET", "/encounters/{lying}/timed-items", once=False), NURSE),
+    (At("billing", "POST", "/encounters/{lying}/items", {"item": "LAB-CBC"}), NURSE),
+    (At("billing", "POST", "/encounters/{lying}/bed-days", {}), NURSE),
     (At("billing", "POST", "/encounters/{gone}/charges", {"item": CANARY, "amount_fen": 100}), NURSE),
     (At("daysurgery", "GET", "/cases/{booked}", once=False), NURSE),
     (At("daysurgery", "POST", "/cases/{booked}/arrival", {}), NURSE),
@@ -468,6 +494,11 @@ READS = [
     ("billing", "/encounters/{lying}/statement?after=zhugekongming-7731", (400, "bad_cursor")),
     ("billing", "/encounters/{lying}/statement?after=99999999T999999.9_zhugekongming-7731", (400, "bad_cursor")),
     ("billing", "/encounters/zhugekongming-7731/account", (422, "invalid_fields")),
+    ("billing", "/encounters/zhugekongming-7731/bed-days", (422, "invalid_fields")),
+    ("billing", "/prices?on=zhugekongming-7731", (422, "invalid_fields")),
+    ("billing", "/prices?q=zhugekongming-7731%00", (422, "invalid_fields")),
+    ("billing", "/prices?after=%00", (400, "bad_cursor")),
+    ("billing", "/prices?limit=zhugekongming-7731", (400, "bad_limit")),
     ("daysurgery", "/cases?date=zhugekongming-7731", (422, "invalid_fields")),
     ("daysurgery", "/cases?date=9999-12-31", (422, "invalid_fields")),
     ("daysurgery", "/cases?date=0001-01-01", (422, "invalid_fields")),
@@ -507,6 +538,13 @@ ILLEGAL = [
     ("billing", "/encounters/{lying}/charges/{reversed}/reversal", REASON, "already_reversed"),
     ("billing", "/encounters/{lying}/settlement", {"method": "cash", "charged_fen": 7731}, "quote_outdated"),
     ("billing", "/encounters/{lying}/settlement-reopening", REASON, "not_settled"),
+    ("billing", "/encounters/{lying}/items", {"item": CANARY}, "not_in_catalogue"),
+    ("billing", "/encounters/{lying}/items", {"item": "OXY-HOUR"}, "charged_by_time"),
+    ("billing", "/encounters/{gone}/items", {"item": "LAB-CBC"}, "account_closed"),
+    ("billing", "/encounters/{lying}/timed-items", {"item": "OXY-HOUR"}, "runs_already"),
+    ("billing", "/encounters/{lying}/timed-items", {"item": "LAB-CBC"}, "not_by_the_hour"),
+    ("billing", "/encounters/{lying}/timed-items/{timed}/stop", {}, "stops_before_start"),
+    ("billing", "/encounters/{gone}/bed-days", {}, "account_closed"),
     ("daysurgery", "/cases", {"patient_tok": "{tok}", "procedure": CANARY}, "procedure_not_in_catalogue"),
     ("daysurgery", "/cases/{booked}/booking", SLOT, "illegal_state_change"),
     ("daysurgery", "/cases/{case}/booking", {"starts_at": SLOT["ends_at"], "ends_at": SLOT["starts_at"]}, "slot_ends_before_it_starts"),

@@ -27,7 +27,7 @@ from services.billing.outside.receipts import ReceiptOffice
 
 HOSPITAL, MERCHANT = "H37010000001", "1900000001"
 KEY, TOKEN = "a key for tests only, long enough", "a token for tests only"
-PATIENCE_SECONDS = 0.6
+PATIENCE_SECONDS = 1.5
 """How long the adapters of these tests wait for an answer."""
 
 

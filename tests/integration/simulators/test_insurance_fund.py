@@ -1,7 +1,7 @@
 """Billing and the simulated insurance fund: every trade, every way the fund can misbehave."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -79,7 +79,10 @@ async def test_a_stay_is_registered_once_and_the_same_letter_again_is_the_same_s
     first = await fund.register_stay(msgid, stay)
     assert isinstance(first, Done)
     assert await fund.register_stay(msgid, stay) == first
-    assert await fund.register_stay(a_number(), stay) == WRONG_STATE
+    assert await fund.register_stay(a_number(), replace(stay, ward="ICU", bed=None)) == first
+    other = await fund.register_stay(a_number(), replace(stay, encounter_id=uuid4()))
+    assert isinstance(other, Done)
+    assert other != first
     kept = [one for one in fund_server.truth()["stays"] if one["ipt_no"] == str(stay.encounter_id)]
     assert [(one["mdtrt_id"], one["ward"], one["bed"]) for one in kept] == [(first.value, "MED", "MED-01")]
 
@@ -131,6 +134,18 @@ async def test_a_line_is_counted_once_however_often_it_is_uploaded(fund):
     assert await fund.withdraw_lines(a_number(), stay.mdtrt_id, [lines[0].entry_id]) == Done(2)
     assert await fund.withdraw_lines(a_number(), stay.mdtrt_id, [lines[0].entry_id]) == Done(2)
     assert isinstance(await fund.settle(a_number(), stay.mdtrt_id, 500), Done)
+
+
+async def test_a_long_bill_goes_in_several_letters_that_can_be_repeated(fund, fund_server):
+    stay, msgid = await registered(fund), a_number()
+    lines = [a_line(fen) for fen in range(1, 251)]
+    fund_server.plan("2301", "late", seconds=0)
+    fund_server.plan("2301", "drop")
+    assert await fund.upload_lines(msgid, stay.mdtrt_id, lines) == Unknown("connection_lost")
+    assert await fund.upload_lines(msgid, stay.mdtrt_id, lines) == Done(250)
+    assert isinstance(await fund.pre_settle(a_number(), stay.mdtrt_id, sum(range(1, 251))), Done)
+    assert await fund.withdraw_lines(a_number(), stay.mdtrt_id, [line.entry_id for line in lines]) == Done(0)
+    assert await fund.upload_lines(a_number(), stay.mdtrt_id, []) == Declined("-1")
 
 
 async def test_another_amount_under_a_known_line_is_refused_with_the_whole_letter(fund, fund_server):
@@ -269,6 +284,8 @@ async def test_the_day_is_compared_without_what_was_taken_back_or_reversed(fund,
     assert (matched.matches, matched.settlements, matched.payer_fen) == (True, count, payer_fen)
     differs = done(await fund.reconcile(a_number(), today, count, payer_fen + 1))
     assert (differs.matches, differs.settlements, differs.payer_fen) == (False, count, payer_fen)
+    fund_server.plan("3201", "contradict", how="amount")
+    assert await fund.reconcile(a_number(), today, count, payer_fen) == Unknown("unreadable")
     in_force = fund_server.truth()["sums"]
     assert in_force["fund_fen"] + in_force["account_fen"] + in_force["cash_fen"] == in_force["total_fen"]
 
@@ -309,6 +326,7 @@ MADE, NOT_MADE = 1, 0
         ("duplicate", {}, Done, MADE),
         ("contradict", {}, Declined("9999"), MADE),
         ("contradict", {"how": "amount"}, Unknown("unreadable"), MADE),
+        ("contradict", {"how": "parts"}, Unknown("unreadable"), MADE),
         ("forged", {}, Unknown("bad_signature"), MADE),
         ("error", {}, Unknown("server_error"), NOT_MADE),
     ],

@@ -202,7 +202,7 @@ async def test_the_statement_of_a_day_is_the_truth_of_that_day(channel, channel_
         ]
     )
     assert await channel.statement(date(2026, 5, 3)) == Done([])
-    channel_server.plan("statement", "contradict", how="amount")
+    channel_server.plan("statement", "contradict", how="parts")
     assert await channel.statement(date(2026, 5, 2)) == Unknown("unreadable")
 
 
