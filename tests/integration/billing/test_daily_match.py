@@ -54,7 +54,7 @@ class Counter:
 
     async def run_errands(self, kind: str) -> None:
         for row in await self.desk.fetch("SELECT kind, object_id FROM errand WHERE kind = $1", kind):
-            await self.errands.run_errand(self.desk.db, Errand(row["kind"], row["object_id"], 1))
+            await self.errands.run_errand(self.desk.db, Errand(row["kind"], row["object_id"], 1, None))
 
     async def order(self, fen: int, stay: UUID | None = None) -> tuple[UUID, str]:
         """Make a code for a deposit and return the stay and the order's number."""
