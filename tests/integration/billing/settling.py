@@ -236,6 +236,7 @@ class History:
 
     async def _errands_until_known(self) -> None:
         """Run errands until the order is neither to be made nor to be asked about any more; a slow answer is asked for again."""
+        state = "created"
         for _ in range(40):
             await self._errands()
             state = await self.world.desk.value("SELECT state FROM payment WHERE id = $1", self.order.id)

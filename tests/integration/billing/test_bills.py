@@ -11,7 +11,7 @@ import pytest_asyncio
 from services.billing import actions, bill_actions
 from services.billing.actions import Settled
 from services.billing.bill_actions import OnBill, OnPayment, PaymentInWork
-from services.billing.bills import BillInWork, BillMoved, MoreThanDue, QuoteDead
+from services.billing.bills import Bill, BillInWork, BillMoved, MoreThanDue, QuoteDead
 from services.billing.domain import NotOpen, NotSettled
 from services.billing.main import spec
 from services.billing.outside import wire
@@ -50,11 +50,12 @@ async def a_stay(world: World, *charges: int) -> History:
     return history
 
 
-async def quoted(history: History, *, insured: bool = False) -> OnBill:
+async def quoted(history: History, *, insured: bool = False) -> Bill:
     await history.do(("quote", insured))
     state = await history.world.desk.value("SELECT state FROM bill WHERE id = $1", history.bill.id)
     assert state == "quoted"
-    return history.bill
+    bill: Bill = history.bill
+    return bill
 
 
 async def state_of(history: History) -> str:

@@ -36,6 +36,12 @@ def a_bill(**more) -> Bill:
     return Bill(**{**facts, **more})
 
 
+def moved(decided: object) -> Bill:
+    """Return what was decided, which must be a bill in its next state."""
+    assert isinstance(decided, Bill)
+    return decided
+
+
 SPLIT = Split(100, 60, 10, 30)
 MADE = PayerSettlement("S1", SPLIT)
 
@@ -49,7 +55,7 @@ def test_the_database_knows_the_same_moves():
 
 def test_a_yes_holds_for_exactly_the_quote_that_was_shown():
     bill = a_bill()
-    assert bills.confirm(bill, version=7, shown_hash=b"h" * 16, now=NOW).state == "locking"
+    assert moved(bills.confirm(bill, version=7, shown_hash=b"h" * 16, now=NOW)).state == "locking"
     assert bills.confirm(bill, version=8, shown_hash=b"h" * 16, now=NOW) == QuoteDead("line_changed")
     assert bills.confirm(bill, version=7, shown_hash=b"x" * 16, now=NOW) == QuoteDead("other_quote")
     assert bills.confirm(bill, version=7, shown_hash=b"h" * 16, now=NOW + timedelta(hours=1)) == QuoteDead("expired")
@@ -60,7 +66,7 @@ def test_a_yes_holds_for_exactly_the_quote_that_was_shown():
 
 def test_without_a_fund_a_yes_goes_straight_to_the_payment():
     bill = a_bill(insured=False, fund_fen=0, account_fen=0, patient_fen=100)
-    assert bills.confirm(bill, version=7, shown_hash=b"h" * 16, now=NOW).state == "collecting"
+    assert moved(bills.confirm(bill, version=7, shown_hash=b"h" * 16, now=NOW)).state == "collecting"
 
 
 def test_what_the_fund_settled_as_shown_is_collected():
@@ -102,9 +108,11 @@ def test_a_fund_that_never_does_it_is_made_to_forget_it():
 def test_nobody_gives_a_bill_up_while_it_is_unknown_what_the_fund_did():
     for state in ("locking", "payer_pending", "payer_unknown", "settled", "reopening", "payer_reversing"):
         assert bills.cancel(a_bill(state=state)) == BillMoved(state)
-    assert bills.cancel(a_bill(state="quoted")).state == "cancelled"
-    assert bills.cancel(a_bill(state="collecting")).state == "payer_reversing", "the fund takes its part back first"
-    assert bills.cancel(a_bill(state="collecting", insured=False)).state == "cancelled"
+    assert moved(bills.cancel(a_bill(state="quoted"))).state == "cancelled"
+    assert moved(bills.cancel(a_bill(state="collecting"))).state == "payer_reversing", (
+        "the fund takes its part back first"
+    )
+    assert moved(bills.cancel(a_bill(state="collecting", insured=False))).state == "cancelled"
 
 
 def test_a_move_that_does_not_exist_is_a_bug():
