@@ -147,6 +147,8 @@ _SAID: tuple[tuple[str, str, str, str, dict[str, tuple[str, ...]]], ...] = (
         "id",
         {
             "AccountOpened": ("open",),
+            "BillConfirmed": ("billing",),
+            "BillWithdrawn": ("open",),
             "AccountClosed": ("closed",),
             "SettlementReopened": ("open",),
             "AccountVoided": ("voided",),

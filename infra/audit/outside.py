@@ -37,7 +37,7 @@ async def the_ledger_is_what_the_outside_believes(at: Look) -> Seen:
     truths: Mapping[str, Any] = await at.scene.outside()
     channel, fund, office = truths["channel"], truths["insurance"], truths["receipts"]
     paid = {one["order_no"]: one["paid_fen"] for one in channel["orders"] if one["paid_fen"]}
-    refunded = {one["refund_no"]: one["amount_fen"] for one in channel["refunds"] if one["state"] == "done"}
+    refunded = {one["refund_no"]: one["amount_fen"] for one in channel["refunds"] if one["state"] == "SUCCESS"}
     in_force = {
         one["setl_id"]: one["fund_fen"] + one["account_fen"]
         for one in fund["settlements"]

@@ -156,11 +156,21 @@ def script() -> str:
 
 
 def run(
-    port: int, password: str, database: str, directory: Path, *, seconds: int | None = None, journeys: int = 0
+    port: int,
+    password: str,
+    database: str,
+    directory: Path,
+    *,
+    seconds: int | None = None,
+    journeys: int = 0,
+    text: str | None = None,
 ) -> tuple[float, int]:
-    """Run bare journeys for `seconds`, or about as many as `journeys`; returns (journeys per second, journeys)."""
-    path = directory / "bare_journey.sql"
-    path.write_text(script(), encoding="utf-8")
+    """Run bare journeys (or the pgbench script `text`) for `seconds`, or about as many as `journeys`.
+
+    Returns how many per second, and how many.
+    """
+    path = directory / "bare.sql"
+    path.write_text(script() if text is None else text, encoding="utf-8")
     done = subprocess.run(
         [
             str(find_postgres() / "bin" / "pgbench"),

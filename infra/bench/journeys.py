@@ -100,9 +100,11 @@ class _Bench:
         rate, _ = await self._pgbench(seconds=BARE_SECONDS)
         return {"rate": rate, "wal": wal}
 
-    async def _pgbench(self, **limit: int) -> tuple[float, int]:
+    async def _pgbench(self, *, seconds: int | None = None, journeys: int = 0) -> tuple[float, int]:
         return await asyncio.to_thread(
-            lambda: bare_journey.run(self.port, self.password, "bare", self.directory, **limit)
+            lambda: bare_journey.run(
+                self.port, self.password, "bare", self.directory, seconds=seconds, journeys=journeys
+            )
         )
 
     async def ours(self) -> dict[str, float]:

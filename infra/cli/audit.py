@@ -155,9 +155,7 @@ async def _believed_outside(stack: Stack) -> Mapping[str, Any]:
     from infra.audit.scene import Unanswered
     from infra.journeys.bedside import NotSettled, Simulators
 
-    status = await asyncio.to_thread(stack.status, measure=False)
-    ports = {name: process.port for name, process in status.processes.items() if process.port}
-    simulators = Simulators(stack.home, ports)
+    simulators = await asyncio.to_thread(Simulators.of, stack)
     try:
         return {name: await asyncio.to_thread(simulators.operate, name, "GET", "/truth") for name in SIMULATORS}
     except NotSettled as error:

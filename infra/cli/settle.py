@@ -11,7 +11,7 @@ from rich.console import Console
 from infra.cli.accounts import credential_for
 from infra.cli.answers import EXIT_WRONG, AsJson, BadInput, answer, home_of, table
 from infra.cli.journey import find_encounter
-from infra.journeys.bedside import Bedside, NotSettled, PayBy, Simulators
+from infra.journeys.bedside import Bedside, NotSettled, PayBy, Simulators, psn_no_of
 from infra.journeys.client import Client, Declined, Login, Unreachable
 from infra.local.errors import StackError
 from infra.local.stack import Stack
@@ -65,8 +65,7 @@ async def _settle(
 ) -> dict[str, Any]:
     credential = credential_for(stack.home.root, username="replay")
     client = Client(stack.base_url, Login(credential.username, credential.password))
-    ports = {name: process.port for name, process in stack.status(measure=False).processes.items() if process.port}
-    simulators = Simulators(stack.home, ports)
+    simulators = Simulators.of(stack)
     bedside = Bedside(client, encounter_id, simulators)
     try:
         reopened = await bedside.reopen_when_settled("settled_again")
@@ -75,7 +74,7 @@ async def _settle(
             await asyncio.to_thread(simulators.operate, "insurance", "POST", "/faults", plan)
         problem = None
         try:
-            await bedside.settle(psn_no=None if self_pay else f"310{encounter_id.hex[:17]}", by=method)
+            await bedside.settle(psn_no=None if self_pay else psn_no_of(encounter_id), by=method)
             await bedside.receipt()
         except NotSettled as error:
             problem = str(error)

@@ -7,19 +7,25 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from uuid import UUID, uuid4
 
 import httpx2
 
-from infra.journeys.client import Client, Declined
+from infra.journeys.client import Client
+from infra.journeys.live import begin_stay, end_stay, register_patient
 from infra.local.home import Home
 from infra.local.services import simulator_secrets
+from infra.local.stack import Stack
 
 PayBy = Literal["cash", "wechat", "alipay"]
 RESTS = frozenset({"settled", "failed", "cancelled", "expired", "reopened"})
 SETTLED_SECONDS_MAX = 120.0
 LOOK_SECONDS = 0.1
+AWAY_SECONDS_MAX = 20.0
+DONE_BEFORE = 409
+"""What a simulator says of an order that is paid already."""
+DEPOSIT_FEN = 200_000
 
 
 class NotSettled(Exception):
@@ -33,22 +39,35 @@ class Simulators:
     home: Home
     ports: Mapping[str, int]
 
+    @classmethod
+    def of(cls, stack: Stack) -> Self:
+        """Return the simulators of a running stack."""
+        processes = stack.status(measure=False).processes
+        return cls(stack.home, {name: process.port for name, process in processes.items() if process.port})
+
     def operate(self, party: str, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """Do something at a simulator's operator door and return its answer.
+        """Do something at a simulator's operator door and return its answer; while it is away, try again for a while.
 
         Raises:
-            NotSettled: the simulator does not answer or refuses.
+            NotSettled: the simulator stays away, or refuses.
         """
         token = simulator_secrets(self.home)[party]["admin_token"]
         url = f"http://127.0.0.1:{self.ports[party]}/admin{path}"
-        try:
-            with httpx2.Client(timeout=10, trust_env=False) as client:
-                answer = client.request(method, url, json=body, headers={"Authorization": f"Bearer {token}"})
-        except httpx2.HTTPError as error:
-            raise NotSettled(f"The simulator {party} does not answer ({type(error).__name__}).") from None
-        if not answer.is_success:
-            raise NotSettled(f"The simulator {party} refused: {answer.text[:200]}")
-        return answer.json() if answer.content else None
+        deadline = time.monotonic() + AWAY_SECONDS_MAX
+        is_repeated = False
+        while True:
+            try:
+                with httpx2.Client(timeout=10, trust_env=False) as client:
+                    answer = client.request(method, url, json=body, headers={"Authorization": f"Bearer {token}"})
+            except httpx2.HTTPError as error:
+                if time.monotonic() > deadline:
+                    raise NotSettled(f"The simulator {party} does not answer ({type(error).__name__}).") from None
+                is_repeated = True
+                time.sleep(0.5)
+                continue
+            if not answer.is_success and not (is_repeated and answer.status_code == DONE_BEFORE):
+                raise NotSettled(f"The simulator {party} refused: {answer.text[:200]}")
+            return answer.json() if answer.content else None
 
 
 @dataclass(slots=True)
@@ -68,6 +87,10 @@ class Bedside:
         answer = await self.client.post("billing", f"{self._stay}{path}", uuid4().hex, dict(body))
         found: dict[str, Any] = answer.body
         return found
+
+    async def deposit(self, amount_fen: int) -> None:
+        """Take a deposit in cash."""
+        await self._post("/deposits", {"amount_fen": amount_fen, "method": "cash"})
 
     async def look(self) -> dict[str, Any]:
         """Return the bill as it stands now."""
@@ -160,4 +183,56 @@ class Bedside:
         return None
 
 
-__all__ = ["Bedside", "Declined", "NotSettled", "PayBy", "Simulators"]
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """One stay of the demo: how it was settled, and the states its bill went through."""
+
+    title: str
+    encounter_id: UUID
+    charged_fen: int
+    payer_fen: int
+    refunded_fen: int
+    states: tuple[str, ...]
+
+
+async def play_bedside_day(client: Client, simulators: Simulators) -> list[Settled]:
+    """Settle three families as on any day: insured, paying by phone, and insured while the fund's answer is lost.
+
+    Raises:
+        NotSettled: one came to rest otherwise. Declined, Unreachable: a door refused or is away.
+    """
+    found = []
+    for title, insured, by, fault in (
+        ("insured, part of the deposit back", True, "cash", None),
+        ("self-pay, code scanned", False, "wechat", None),
+        ("insured, the fund's answer lost", True, "cash", "timeout-after-success"),
+    ):
+        encounter_id = await begin_stay(client, await register_patient(client))
+        bedside = Bedside(client, encounter_id, simulators)
+        if insured:
+            await bedside.deposit(DEPOSIT_FEN)
+        if fault is not None:
+            plan = {"operation": "2304", "fault": fault, "times": 1}
+            await asyncio.to_thread(simulators.operate, "insurance", "POST", "/faults", plan)
+        method: PayBy = "wechat" if by == "wechat" else "cash"
+        bill = await bedside.settle(psn_no=psn_no_of(encounter_id) if insured else None, by=method)
+        await bedside.receipt()
+        await end_stay(client, encounter_id)
+        settlement = bill["settlement"]
+        states = tuple(step["state"] for step in bill["steps"])
+        found.append(
+            Settled(
+                title,
+                encounter_id,
+                settlement["charged_fen"],
+                settlement["payer_fen"],
+                settlement["refunded_fen"],
+                states,
+            )
+        )
+    return found
+
+
+def psn_no_of(encounter_id: UUID) -> str:
+    """Return the number under which the simulated fund insures whoever stays here; it knows the class by its beginning."""
+    return f"310{encounter_id.hex[:17]}"

@@ -19,18 +19,28 @@ async def register_patient(client: Client, *, name: str = "Live Patient", sex: s
 
 async def play_stay(client: Client, patient_tok: UUID) -> UUID:
     """Play one stay from request to clean bed and return its encounter; every command is repeated with its key until answered."""
+    encounter = await begin_stay(client, patient_tok)
+    settlement = {"method": "cash", "charged_fen": sum(CHARGES_FEN)}
+    await client.post("billing", f"/encounters/{encounter}/settlement", uuid4().hex, settlement)
+    await end_stay(client, encounter)
+    return encounter
+
+
+async def begin_stay(client: Client, patient_tok: UUID) -> UUID:
+    """Admit a patient, charge what was done, and return the encounter."""
     registered = await client.post("admission", "/encounters", uuid4().hex, {"patient_tok": str(patient_tok)})
-    encounter = registered.body["encounter_id"]
-    stay = f"/encounters/{encounter}"
+    stay = f"/encounters/{registered.body['encounter_id']}"
     await client.post("admission", f"{stay}/admission", uuid4().hex, {})
     for amount_fen in CHARGES_FEN:
         await client.post("billing", f"{stay}/charges", uuid4().hex, {"item": "live", "amount_fen": amount_fen})
-    settlement = {"method": "cash", "charged_fen": sum(CHARGES_FEN)}
-    await client.post("billing", f"{stay}/settlement", uuid4().hex, settlement)
-    await client.post("admission", f"{stay}/discharge", uuid4().hex, {"disposition": "1"})
+    return UUID(registered.body["encounter_id"])
+
+
+async def end_stay(client: Client, encounter: UUID) -> None:
+    """Discharge a settled patient and clean the bed."""
+    await client.post("admission", f"/encounters/{encounter}/discharge", uuid4().hex, {"disposition": "1"})
     left = await client.get("beds", f"/encounters/{encounter}/allocation?until=left", wait=True)
     await client.post("beds", f"/beds/{left.body['bed_id']}/cleaning-done", uuid4().hex, {})
-    return UUID(encounter)
 
 
 async def play_day_case(client: Client, patient_tok: UUID) -> UUID:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Literal, assert_never
 from uuid import UUID
 
-from services.billing import bill_store, domain, store
+from services.billing import arrears_actions, bill_store, domain, store
+from services.billing.arrears import owed_fen
 from services.billing.domain import (
     MONEY_OF,
     Account,
@@ -249,7 +250,9 @@ async def post_deposit(tx: Transaction, account: Account, posting: Posting, *, m
             method=method,
         ),
     )
-    return Deposited(account, posting.entry_id, account.deposits_fen + posting.fen)
+    deposits_fen = account.deposits_fen + posting.fen
+    await arrears_actions.clear_flag(tx, account, owed_fen=owed_fen(account.receivable_fen, deposits_fen))
+    return Deposited(account, posting.entry_id, deposits_fen)
 
 
 async def refund_deposit(

@@ -9,12 +9,10 @@ from pydantic import Field
 
 from services.billing import actions, bill_actions, domain, store
 from services.billing.actions import Charged, Deposited, Refunded, Reopened, Reversed, Settled
-from services.billing.api_bills import bill_router
 from services.billing.api_refusals import check_ward, refuse
 from services.billing.bill_actions import OnBill
 from services.billing.bills import BillMoved
 from services.billing.domain import NoAccount, NotOpen, PaymentMethod
-from services.billing.outside import Outside
 from shared.access.policy import Permission
 from shared.contracts.envelope import Code
 from shared.db import Transaction
@@ -78,7 +76,7 @@ class BadDebt(FactBody):
     reason: Code
 
 
-def router(door: Door, outside: Outside) -> APIRouter:
+def router(door: Door) -> APIRouter:
     """Return the routes of billing."""
     routes = APIRouter(responses=PROBLEM_RESPONSES)
     _read_routes(routes, door)
@@ -86,7 +84,6 @@ def router(door: Door, outside: Outside) -> APIRouter:
     _charge_routes(routes, door)
     _settlement_routes(routes, door)
     _after_settlement_routes(routes, door)
-    routes.include_router(bill_router(door, outside))
     return routes
 
 

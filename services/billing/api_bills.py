@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field, StringConstraints
 
-from services.billing import bill_actions, bill_store, bills
+from services.billing import bill_actions, bill_store, bills, price_actions
 from services.billing.api_refusals import check_ward, refuse
 from services.billing.bill_actions import NoSuchPayment, OnBill, OnPayment, PaymentInWork
 from services.billing.bill_store import BillView, Payment
@@ -19,6 +19,7 @@ from services.billing.bills import Bill, BillInWork, BillMoved, MoreThanDue, NoS
 from services.billing.domain import Account, PaymentMethod
 from services.billing.outside import Outside
 from services.billing.ports import ChannelMethod, ForgedNotice
+from services.billing.settings import PriceRules
 from shared import faults
 from shared.access.policy import Permission
 from shared.db import Transaction, transaction
@@ -65,10 +66,10 @@ class Nothing(Body):
     """Nothing more is to be said."""
 
 
-def bill_router(door: Door, outside: Outside) -> APIRouter:
+def bill_router(door: Door, outside: Outside, rules: PriceRules) -> APIRouter:
     """Return the routes of bills and payments."""
     routes = APIRouter(responses=PROBLEM_RESPONSES)
-    _quote_routes(routes, door, outside)
+    _quote_routes(routes, door, outside, rules)
     _payment_routes(routes, door)
     _notice_route(routes, door, outside)
     return routes
@@ -171,7 +172,7 @@ def _on_bill(outcome: OnBill | bill_actions.AnyRefusal, caller: Caller, encounte
 # ---- quote, yes, giving up -------------------------------------------------------------------------------------------
 
 
-def _quote_routes(routes: APIRouter, door: Door, outside: Outside) -> None:
+def _quote_routes(routes: APIRouter, door: Door, outside: Outside, rules: PriceRules) -> None:
     @routes.post("/encounters/{encounter_id}/coverage", summary="Note by whom a stay is insured (医保登记)")
     async def post_coverage(request: Request, encounter_id: UUID, body: Coverage) -> Response:
         async def act(tx: Transaction, caller: Caller) -> Answered:
@@ -191,6 +192,13 @@ def _quote_routes(routes: APIRouter, door: Door, outside: Outside) -> None:
         async def act(tx: Transaction, caller: Caller) -> Answered:
             tx.correlation_id = encounter_id
             connected = outside.insurance is not None
+            running = await price_actions.bring_up_to_date(tx, rules, encounter_id=encounter_id)
+            if running:
+                raise Refused(
+                    "Something charged by the hour still runs (医嘱未停); stop it first, or it is not on the bill.",
+                    code="timed_items_run",
+                    running=running,
+                )
             outcome = await bill_actions.draft_bill(
                 tx, encounter_id=encounter_id, as_self_pay=body.as_self_pay, fund_connected=connected
             )

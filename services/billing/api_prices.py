@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 from services.billing import price_actions, price_store, store
 from services.billing.actions import Charged
 from services.billing.api_refusals import check_ward, refuse
+from services.billing.arrears import ArrearsLimit
 from services.billing.domain import NoAccount, NotOpen, TooMuch
 from services.billing.price_actions import (
     AlreadyStopped,
@@ -118,6 +119,12 @@ class ItemCharge(FactBody):
     order_id: Code | None = None
     barcode: Code | None = None
     at: Annotated[Moment | None, Field(description="When it was used; now when nothing is said.")] = None
+    urgent: Annotated[
+        bool, Field(strict=True, description="It cannot wait: arrears do not stop it (优先救治). On record.")
+    ] = False
+    override: Annotated[
+        Code | None, Field(description="Why it goes through in spite of arrears; for who may say so. On record.")
+    ] = None
 
     @model_validator(mode="after")
     def _barcode_needs_an_order(self) -> Self:
@@ -197,6 +204,13 @@ def _refuse_price(refusal: PriceRefusal | NoAccount | NotOpen | TooMuch, encount
             raise Refused("It was stopped before; a wrong time is corrected.", code="already_stopped")
         case StopsBeforeStart():
             raise Refused("It would end before it began.", code="stops_before_start")
+        case ArrearsLimit(owed_fen=owed_fen, limit_fen=limit_fen):
+            raise Refused(
+                "The stay would owe more than it may; take a deposit, or say that it is urgent.",
+                code="arrears_limit",
+                owed_fen=owed_fen,
+                limit_fen=limit_fen,
+            )
         case TakenOff():
             raise Refused("Its charge was reversed; a correction does not charge it anew.", code="charge_reversed")
         case _:
@@ -292,6 +306,8 @@ def _item_routes(routes: APIRouter, door: Door, rules: PriceRules) -> None:
     async def charge_item(request: Request, encounter_id: UUID, body: ItemCharge) -> Response:
         async def act(tx: Transaction, caller: Caller) -> Answered:
             await _check(tx, caller, Permission.CHARGES_POST, encounter_id)
+            if body.override is not None:
+                await _check(tx, caller, Permission.ARREARS_OVERRIDE, encounter_id)
             outcome = await price_actions.charge_item(
                 tx,
                 rules,
@@ -301,6 +317,7 @@ def _item_routes(routes: APIRouter, door: Door, rules: PriceRules) -> None:
                 at=_not_later(body.at, tx.now),
                 order_id=body.order_id,
                 barcode=body.barcode,
+                let_through=body.urgent or body.override is not None,
             )
             if not isinstance(outcome, Charged):
                 _refuse_price(outcome, encounter_id)
@@ -310,7 +327,8 @@ def _item_routes(routes: APIRouter, door: Door, rules: PriceRules) -> None:
                 "amount_fen": outcome.amount_fen,
                 "charged_fen": outcome.charged_fen,
             }
-            return Answered(answer, "charge", outcome.entry_id, outcome.patient_tok, status=201)
+            why = f"override:{body.override}" if body.override else "urgent" if body.urgent else None
+            return Answered(answer, "charge", outcome.entry_id, outcome.patient_tok, status=201, purpose=why)
 
         return await door.command(request, Permission.CHARGES_POST, act, body=body)
 

@@ -14,7 +14,7 @@ from services.billing.domain import LedgerAccount
 from services.billing.ports import ChannelMethod, FeeLine
 from shared.db import Connection, Transaction
 
-ErrandKind = Literal["bill", "payment", "refund", "receipt"]
+ErrandKind = Literal["bill", "payment", "refund", "receipt", "match"]
 PaymentState = Literal["created", "waiting", "closing", "paid", "closed", "failed"]
 PAYABLE: frozenset[PaymentState] = frozenset({"created", "waiting", "closing"})
 """Somebody may still pay an order in one of these."""
@@ -636,7 +636,7 @@ async def insert_difference(
     await tx.conn.execute(
         "INSERT INTO recon_diff (id, day, party, kind, object, ours_fen, theirs_fen, found_at)"
         " VALUES (gen_random_uuid(), (clock_timestamp() AT TIME ZONE 'Asia/Shanghai')::date, $1, $2, $3, $4, $5, $6)"
-        " ON CONFLICT (day, party, kind, object) DO NOTHING",
+        " ON CONFLICT (day, party, kind, object) WHERE explained_at IS NULL DO NOTHING",
         party,
         kind,
         object_,

@@ -8,10 +8,10 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from services.billing import actions, price_actions, price_store
+from services.billing import actions, price_actions, price_store, worklist_store
 from services.billing.domain import NotOpen
 from services.billing.settings import PriceRules
-from shared.contracts.admission import AdmissionCancelled, PatientAdmitted
+from shared.contracts.admission import AdmissionCancelled, DischargeCancelled, PatientAdmitted, PatientDischarged
 from shared.contracts.beds import (
     BedOccupied,
     BedTransferred,
@@ -22,7 +22,7 @@ from shared.contracts.beds import (
     LeaveStarted,
     TransferCancelled,
 )
-from shared.contracts.daysurgery import DaySurgeryArrived
+from shared.contracts.daysurgery import DaySurgeryArrived, DaySurgeryDischarged
 from shared.contracts.envelope import Envelope
 from shared.db import Transaction
 from shared.errors import Refused
@@ -62,6 +62,21 @@ async def on_admission_cancelled(tx: Transaction, event: AdmissionCancelled, env
     outcome = await actions.void_account(tx, encounter_id=event.encounter_id, reason=event.reason)
     if isinstance(outcome, NotOpen):
         raise Refused("The account of this admission is settled; reopen the settlement first.", code="account_settled")
+
+
+async def on_patient_discharged(tx: Transaction, event: PatientDischarged, envelope: Envelope) -> None:
+    """The patient left: until the account is settled the stay is on the clerk's worklist (D10)."""
+    await worklist_store.note_left(tx, event.encounter_id, event.discharged_at)
+
+
+async def on_day_surgery_discharged(tx: Transaction, event: DaySurgeryDischarged, envelope: Envelope) -> None:
+    """The day patient went home: until the account is settled the case is on the clerk's worklist (D10)."""
+    await worklist_store.note_left(tx, event.encounter_id, event.discharged_at)
+
+
+async def on_discharge_cancelled(tx: Transaction, event: DischargeCancelled, envelope: Envelope) -> None:
+    """The discharge was taken back (A13): the patient has not left."""
+    await worklist_store.remove_left(tx, event.encounter_id)
 
 
 async def on_bed_occupied(tx: Transaction, event: BedOccupied, envelope: Envelope) -> None:
@@ -175,7 +190,10 @@ async def on_transfer_cancelled(tx: Transaction, event: TransferCancelled, envel
 SUBSCRIPTIONS = (
     Subscription(PatientAdmitted, on_patient_admitted),
     Subscription(AdmissionCancelled, on_admission_cancelled),
+    Subscription(PatientDischarged, on_patient_discharged),
+    Subscription(DischargeCancelled, on_discharge_cancelled),
     Subscription(DaySurgeryArrived, on_day_surgery_arrived),
+    Subscription(DaySurgeryDischarged, on_day_surgery_discharged),
     Subscription(BedOccupied, on_bed_occupied),
     Subscription(BedTransferred, on_bed_transferred),
     Subscription(TransferCancelled, on_transfer_cancelled),

@@ -8,12 +8,13 @@ again (kill points K20, K21, K23).
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import date
 from typing import TypeVar
 from uuid import UUID
 
 import structlog
 
-from services.billing import bill_actions, bill_store, bills, store
+from services.billing import bill_actions, bill_store, bills, recon_actions, store
 from services.billing.bill_store import Errand, Insured
 from services.billing.bills import Bill
 from services.billing.domain import Account, Deposit
@@ -103,6 +104,7 @@ class Errands:
             "payment": self._run_payment,
             "refund": self._run_refund,
             "receipt": self._run_receipt,
+            "match": self._run_match,
         }
         await run[errand.kind](db, errand)
 
@@ -119,6 +121,13 @@ class Errands:
         async with db.pool.acquire(timeout=10) as conn:
             await bill_store.note_answer(conn, msgid, outcome, code)
         return answer
+
+    async def _run_match(self, db: Database, errand: Errand) -> None:
+        """Match a business day with one party; who does not answer is asked again, a question changes nothing outside."""
+        party, _, day = errand.object_id.partition(":")
+        if not await recon_actions.match_day(db, party, date.fromisoformat(day), fund=self.fund, channel=self.channel):
+            async with transaction(db) as tx:
+                await bill_store.put_off_errand(tx, errand, min(30.0 * errand.looks, 1800))
 
     # ---- bills and the fund ------------------------------------------------------------------------------------------
 

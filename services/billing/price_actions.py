@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from uuid import UUID, uuid5
 
-from services.billing import actions, price_store, store
+from services.billing import actions, arrears, arrears_actions, arrears_store, price_store, store
 from services.billing.actions import Charged, Reversed
+from services.billing.arrears import ArrearsLimit
 from services.billing.domain import Account, NoAccount, NotOpen, TooMuch, fits, takes_charges
 from services.billing.price_store import REPRICED, TimedItem
 from services.billing.prices.catalogue import Conflicts, PriceRow, publication
@@ -163,6 +164,7 @@ PriceRefusal = (
     | AlreadyStopped
     | StopsBeforeStart
     | TakenOff
+    | ArrearsLimit
 )
 
 # ---- the catalogue ---------------------------------------------------------------------------------------------------
@@ -261,8 +263,22 @@ async def charge_item(
     at: datetime,
     order_id: str | None = None,
     barcode: str | None = None,
-) -> Charged | NoAccount | NotOpen | TooMuch | NotInCatalogue | ChargedByTime | OrderRefusal | OrderCharged:
-    """Charge what was used at the price that was public then, and nothing else (R59); an order once, by its barcode (R73)."""
+    let_through: bool = False,
+) -> (
+    Charged
+    | NoAccount
+    | NotOpen
+    | TooMuch
+    | NotInCatalogue
+    | ChargedByTime
+    | OrderRefusal
+    | OrderCharged
+    | ArrearsLimit
+):
+    """Charge what was used at the price that was public then, and nothing else (R59); an order once, by its barcode (R73).
+
+    What would bring the stay beyond its limit is refused, unless it is urgent or somebody lets it through (R55).
+    """
     account = await _open_account(tx, encounter_id)
     if not isinstance(account, Account):
         return account
@@ -280,7 +296,18 @@ async def charge_item(
     amount_fen = price.price_fen * quantity
     if not fits(account.receivable_fen, amount_fen):
         return TooMuch()
-    return await _post(tx, account, price, amount_fen=amount_fen, quantity=quantity, executed_at=at, order_id=order_id)
+    owed_fen = arrears.owed_fen(account.receivable_fen + amount_fen, account.deposits_fen)
+    limit_fen = (await arrears_store.get_credit(tx, account.id)).limit_fen(rules.arrears)
+    # Treatment that was recorded later took place: it is charged, and the flag says the rest.
+    refusal = arrears.check(owed_fen, limit_fen, let_through=let_through or tx.source != "live")
+    if refusal is not None:
+        return refusal
+    charged = await _post(
+        tx, account, price, amount_fen=amount_fen, quantity=quantity, executed_at=at, order_id=order_id
+    )
+    if owed_fen > limit_fen:
+        await arrears_actions.raise_flag(tx, account, owed_fen=owed_fen, limit_fen=limit_fen)
+    return charged
 
 
 async def bind_order(
@@ -414,6 +441,17 @@ async def _charge_time(
         timed_item_id=item.id,
     )
     return ItemStopped(account, steps, amount_fen, charged.charged_fen, charged.entry_id)
+
+
+async def bring_up_to_date(tx: Transaction, rules: PriceRules, *, encounter_id: UUID) -> int:
+    """Charge the bed days of a stay until now, before its bill is made (V11); return how many timed items still run.
+
+    Only a stay that is charged by the catalogue; one whose account takes no charges is left alone, its bill is refused anyway.
+    """
+    if not await price_store.is_priced(tx, encounter_id):
+        return 0
+    await price_bed_days(tx, rules, encounter_id=encounter_id, until=tx.now)
+    return sum(item.stopped_at is None for item in await price_store.list_timed_items(tx, encounter_id))
 
 
 async def stop_what_runs(tx: Transaction, rules: PriceRules, *, encounter_id: UUID, at: datetime) -> None:

@@ -216,6 +216,14 @@ async def mark_priced(tx: Transaction, encounter_id: UUID) -> None:
     await tx.conn.execute("INSERT INTO priced_stay (encounter_id) VALUES ($1) ON CONFLICT DO NOTHING", encounter_id)
 
 
+async def is_priced(tx: Transaction, encounter_id: UUID) -> bool:
+    """Say whether a stay is charged by the catalogue."""
+    found: bool = await tx.conn.fetchval(
+        "SELECT EXISTS (SELECT FROM priced_stay WHERE encounter_id = $1)", encounter_id
+    )
+    return found
+
+
 async def list_stays_to_price(tx: Transaction, *, after: UUID | None, rows_max: int) -> list[UUID]:
     """Return open stays charged by the catalogue, none of them imported."""
     rows = await tx.conn.fetch(

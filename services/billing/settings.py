@@ -9,7 +9,9 @@ import yaml
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from services.billing.arrears import ArrearsPolicy
 from services.billing.prices.rules import BedDayPolicy
+from services.billing.working_days import Calendar
 from shared.settings import ServiceSettings
 
 PartyName = Literal["insurance", "channel", "receipts"]
@@ -26,6 +28,9 @@ class PriceRules(BaseSettings):
     )
     prices_file: Path = Field(default=_DATA / "prices.csv", description="Prices a new, empty catalogue starts with.")
     bed_days_file: Path = Field(default=_DATA / "bed_days.yaml", description="How bed days and hours are counted.")
+    arrears_file: Path = Field(
+        default=_DATA / "arrears.yaml", description="What a stay may owe, and what is asked as a deposit."
+    )
     price_looks_per_minute_max: int = Field(
         default=120, ge=1, description="How often one address may look at the public price list."
     )
@@ -39,6 +44,28 @@ class PriceRules(BaseSettings):
     def policy(self) -> BedDayPolicy:
         """Return how bed days and hours are counted; read once. A file that cannot be used stops the start."""
         return BedDayPolicy.model_validate(yaml.safe_load(self.bed_days_file.read_text("utf-8")))
+
+    @cached_property
+    def arrears(self) -> ArrearsPolicy:
+        """Return what may be owed and what is asked as a deposit; read once. A file that cannot be used stops the start."""
+        return ArrearsPolicy.model_validate(yaml.safe_load(self.arrears_file.read_text("utf-8")))
+
+
+class DeskRules(BaseSettings):
+    """What a hospital decides about its desk; has a default for everything."""
+
+    model_config = SettingsConfigDict(env_prefix="WARDSTREAM_", extra="ignore")
+
+    hospital_name_zh: str = Field(default="示例医院", description="The hospital's name on its papers, in Chinese.")
+    hospital_name_en: str = Field(default="Example Hospital", description="The same in English.")
+    working_days_file: Path = Field(
+        default=_DATA / "working_days.yaml", description="Public holidays and the days worked instead (节假日调休)."
+    )
+
+    @cached_property
+    def calendar(self) -> Calendar:
+        """Return which days are worked; read once. A file that cannot be used stops the start."""
+        return Calendar.model_validate(yaml.safe_load(self.working_days_file.read_text("utf-8")))
 
 
 class Settings(ServiceSettings):

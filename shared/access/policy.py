@@ -39,6 +39,8 @@ class Permission(StrEnum):
     SETTLEMENTS_REOPEN = "settlements:reopen"
     DEBTS_WRITE_OFF = "debts:write_off"
     RECONCILIATION_MANAGE = "reconciliation:manage"
+    ARREARS_OVERRIDE = "arrears:override"
+    CREDIT_APPROVE = "credit:approve"
     PRICES_MANAGE = "prices:manage"
     DAYSURGERY_REFER = "daysurgery:refer"
     DAYSURGERY_BOOK = "daysurgery:book"
@@ -77,6 +79,8 @@ MEANINGS: Mapping[Permission, str] = {
     Permission.DEBTS_WRITE_OFF: "write off what nobody will pay",
     Permission.RECONCILIATION_MANAGE: "match the day, explain differences",
     Permission.SETTLEMENTS_REOPEN: "reopen a settlement",
+    Permission.ARREARS_OVERRIDE: "let a charge through in spite of arrears",
+    Permission.CREDIT_APPROVE: "approve what a stay may owe",
     Permission.PRICES_MANAGE: "publish prices",
     Permission.DAYSURGERY_REFER: "refer to day surgery",
     Permission.DAYSURGERY_BOOK: "book, move and cancel a slot",
@@ -161,6 +165,7 @@ MATRIX: Mapping[Role, Mapping[Permission, Reach]] = {
         _P.SETTLEMENTS_SETTLE,
         _P.SETTLEMENTS_REOPEN,
         _P.RECONCILIATION_MANAGE,
+        _P.ARREARS_OVERRIDE,
     ),
     Role.BILLING_SUPERVISOR: _hospital(
         _P.PATIENTS_READ,
@@ -171,6 +176,7 @@ MATRIX: Mapping[Role, Mapping[Permission, Reach]] = {
         _P.SETTLEMENTS_REOPEN,
         _P.DEBTS_WRITE_OFF,
         _P.RECONCILIATION_MANAGE,
+        _P.CREDIT_APPROVE,
         _P.PRICES_MANAGE,
     ),
     Role.DOCTOR: _hospital(

@@ -152,6 +152,19 @@ class SettlementReopened(AccountEvent):
     reason: Code
 
 
+class ArrearsRaised(AccountEvent):
+    """The stay owes more beyond its deposits than it may (欠费, R55); items that are not urgent are refused."""
+
+    owed_fen: Fen
+    limit_fen: Fen
+
+
+class ArrearsCleared(AccountEvent):
+    """The stay owes no more than it may again."""
+
+    owed_fen: Fen
+
+
 class AccountVoided(AccountEvent):
     """The admission never counted; charges are void and deposits can be refunded."""
 

@@ -88,6 +88,8 @@ STORY: Mapping[str, Any] = {
     "collected_fen": 564_250,
     "refunded_fen": 0,
     "written_off_fen": 0,
+    "owed_fen": 3_120_000,
+    "limit_fen": 3_000_000,
     "bill_id": _id("bill"),
     "patient_fen": 264_250,
     "fund_fen": 500_000,

@@ -17,11 +17,11 @@ DOOR = ("K18", "K19")
 SEED = int(os.environ.get("WARDSTREAM_SEED", "20261123"))
 
 
-def _restarts(wounded: Wounded) -> dict[str, int]:
+def restarts(wounded: Wounded) -> dict[str, int]:
     return {name: process.restarts for name, process in wounded.stack.status(measure=False).processes.items()}
 
 
-async def _arm(wounded: Wounded, point: str, services: tuple[str, ...], seed: random.Random) -> None:
+async def arm(wounded: Wounded, point: str, services: tuple[str, ...], seed: random.Random) -> None:
     """Restart the services so that each dies at `point`, at its n-th pass; what is started after that lives."""
     for service in services:
         wounded.stack.set_env(service, {"WARDSTREAM_FAULT_POINT": f"{point}:{seed.randint(1, 3)}"})
@@ -33,12 +33,12 @@ async def _arm(wounded: Wounded, point: str, services: tuple[str, ...], seed: ra
 
 @pytest.mark.parametrize("point", [*CONSUMER, *RELAY, *DOOR])
 async def test_a_service_killed_at_this_point_loses_and_doubles_nothing(wounded: Wounded, point: str):
-    await _arm(wounded, point, SERVICES, random.Random(f"{SEED}{point}"))
-    before = _restarts(wounded)
+    await arm(wounded, point, SERVICES, random.Random(f"{SEED}{point}"))
+    before = restarts(wounded)
     dead: list[str] = []
     for _ in range(4):
         await wounded.some_life()
-        after = _restarts(wounded)
+        after = restarts(wounded)
         dead = [service for service in SERVICES if after[service] > before[service]]
         if len(dead) == len(SERVICES):
             break
@@ -49,11 +49,11 @@ async def test_a_service_killed_at_this_point_loses_and_doubles_nothing(wounded:
 
 
 async def test_billing_killed_between_ledger_lines_and_commit_posts_each_charge_once(wounded: Wounded):
-    await _arm(wounded, "K6", ("billing",), random.Random(SEED))
-    before = _restarts(wounded)
+    await arm(wounded, "K6", ("billing",), random.Random(SEED))
+    before = restarts(wounded)
     await wounded.some_life()
     await wounded.heal()
-    assert _restarts(wounded)["billing"] > before["billing"]
+    assert restarts(wounded)["billing"] > before["billing"]
 
 
 async def test_random_kills_from_outside_leave_every_invariant_whole(wounded: Wounded):

@@ -43,6 +43,8 @@ steps = st.lists(
         st.tuples(st.just("order"), st.integers(1, 100)),
         st.tuples(st.just("family_pays"), st.sampled_from((0, 0, 0, 1, -1))),
         st.tuples(st.just("close_order")),
+        st.tuples(st.just("pay_by_code"), st.integers(50, 100)),
+        st.tuples(st.just("deposit_by_code"), _fens),
         st.tuples(st.just("cancel")),
         st.tuples(st.just("reopen")),
         st.tuples(st.just("late_charge"), _fens),
@@ -105,6 +107,7 @@ class History:
     stay: UUID
     bill: Any = None
     order: Any = None
+    is_paid: bool = False
     charges: list[UUID] = field(default_factory=list)
     deposits: list[UUID] = field(default_factory=list)
 
@@ -166,7 +169,7 @@ class History:
                 bill_actions.order_payment, **self._on_bill, amount_fen=fen, method="wechat"
             )
             if isinstance(done, OnPayment):
-                self.order = done.payment
+                self.order, self.is_paid = done.payment, False
                 await self._errands()
 
     async def _share_of_due(self, percent: int) -> int:
@@ -181,7 +184,25 @@ class History:
         if self.order is not None:
             body = {"amount_fen": max(self.order.amount_fen + off_by, 1)} if off_by else {}
             path = f"/orders/{self.order.order_no}/pay"
-            await asyncio.to_thread(self.world.channel.operate, "POST", path, body)
+            answer = await asyncio.to_thread(self.world.channel.operate, "POST", path, body)
+            self.is_paid = answer.is_success
+
+    async def _pay_by_code(self, percent: int) -> None:
+        await self._order(percent)
+        await self._family_pays(0)
+        await self._errands()
+
+    async def _deposit_by_code(self, fen: int) -> None:
+        done = await self.world.desk.do(
+            bill_actions.order_payment, encounter_id=self.stay, bill_id=None, amount_fen=fen, method="alipay"
+        )
+        if isinstance(done, OnPayment):
+            self.order, self.is_paid = done.payment, False
+            await self._errands()
+            await self._family_pays(0)
+            await self._errands()
+            if entry_id := await self.world.desk.value("SELECT entry_id FROM payment WHERE id = $1", self.order.id):
+                self.deposits.append(entry_id)
 
     async def _close_order(self) -> None:
         if self.order is not None:
@@ -212,6 +233,17 @@ class History:
         for errand in taken:
             await self.world.errands.run_errand(desk.db, errand)
         return len(taken)
+
+    async def _errands_until_known(self) -> None:
+        """Run errands until the order is neither to be made nor to be asked about any more; a slow answer is asked for again."""
+        state = "created"
+        for _ in range(40):
+            await self._errands()
+            state = await self.world.desk.value("SELECT state FROM payment WHERE id = $1", self.order.id)
+            if state != "created" and state != "closing" and not (state == "waiting" and self.is_paid):
+                return
+            await asyncio.sleep(0.02)
+        raise AssertionError(f"The order is still {state}.")
 
     async def come_to_rest(self) -> None:
         """Let everybody behave, close what can still be paid, and run errands until none is left."""
@@ -291,7 +323,7 @@ class History:
         back = {
             one["refund_no"]: one["amount_fen"]
             for one in truth["refunds"]
-            if one["order_no"] in ours and one["state"] == "done"
+            if one["order_no"] in ours and one["state"] == "SUCCESS"
         }
         refunds = await self.world.desk.fetch(
             "SELECT r.refund_no, r.amount_fen FROM refund r JOIN payment p ON p.id = r.payment_id"

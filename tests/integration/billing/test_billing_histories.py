@@ -22,7 +22,7 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Simulator,
         yield found
 
 
-def of(examples: int) -> Any:
+def of(examples: int) -> settings:
     """Settings of a run of so many histories; the failing one is printed with what replays it."""
     return settings(
         max_examples=examples,

@@ -85,9 +85,9 @@ async def _live(hospital: Hospital) -> dict[str, str]:
     account = f"/billing/encounters/{lying}"
     await hospital.do(f"{account}/charges/{reversed_charge}/reversal", {"reason": "wrong_item"})
     deposit = await hospital.do(f"{account}/deposits", {"amount_fen": 50_000, "method": "cash"})
-    timed = await hospital.do(f"{account}/timed-items", {"item": "OXY-HOUR"})
     bill = await hospital.do(f"{account}/bills", {"as_self_pay": True})
     order = await hospital.do(f"{account}/orders", {"amount_fen": 700, "method": "wechat"})
+    timed = await hospital.do(f"{account}/timed-items", {"item": "OXY-HOUR"})
     gone = await hospital.admit()
     await hospital.charge(gone, 1_000)
     await hospital.settle(gone)

@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import httpx2
 import pytest
+from fastapi.routing import APIRoute
 
 from shared.access.keys import KeyRing
 from shared.access.roles import Role
@@ -157,6 +158,25 @@ async def test_the_table_names_every_door_that_changes_something(doors: Doors):
         ("access", "post", "/api/access/refresh"),
         ("access", "post", "/api/access/logout"),
     ], "the first takes only what the channel signed, the others nothing but a cookie"
+
+
+def routes_of(router: Any) -> Iterator[APIRoute]:
+    """Give every route behind a router, those of the routers it includes with it."""
+    for route in router.routes:
+        if isinstance(route, APIRoute):
+            yield route
+        elif hasattr(route, "original_router"):
+            yield from routes_of(route.original_router)
+
+
+async def test_no_two_doors_have_one_address(doors: Doors):
+    for service, app in doors.apps.items():
+        places = [
+            (method, re.sub(r"\{\w+\}", "{}", route.path)) for route in routes_of(app) for method in route.methods or ()
+        ]
+        assert len(places) >= len(doors_of(service)), f"{service}: this test no longer finds its doors"
+        twice = {place for place in places if places.count(place) > 1}
+        assert twice == set(), f"{service}: the second of two such doors is never opened"
 
 
 # ---- what cannot be read --------------------------------------------------------------------------------------------
