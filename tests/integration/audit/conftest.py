@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import asyncpg
 import orjson
@@ -109,12 +109,13 @@ async def _play(hospital: Hospital) -> dict[str, Any]:
 async def _share_and_move(hospital: Hospital) -> None:
     """Let a newborn stay with its mother, somebody be away, a move be announced, one taken back, and a bed be broken under its patient."""
     mother = await hospital.admit(await hospital.register_patient(born="1995-02-03"), specialty="obstetrics")
+    shares = []
     for _ in range(2):
         child = await hospital.request_stay(await hospital.register_patient(born="2026-03-02"), specialty="obstetrics")
-        await hospital.do(f"/beds/encounters/{mother}/shares", {"kind": "newborn", "guest_encounter_id": child})
+        body = {"kind": "newborn", "guest_encounter_id": child}
+        shares.append((await hospital.do(f"/beds/encounters/{mother}/shares", body))["share_id"])
         await hospital.do(f"/admission/encounters/{child}/admission")
-    [share] = await hospital.sql("beds", "SELECT id FROM bed_share WHERE guest_id = $1", UUID(child))
-    await hospital.do(f"/beds/shares/{share['id']}/end", {"reason": "child_observed"})
+    await hospital.do(f"/beds/shares/{shares[1]}/end", {"reason": "child_observed"})
     away, moving, moved, broken = [await hospital.admit() for _ in range(4)]
     await hospital.do(f"/beds/encounters/{away}/leave", {"until": "2026-03-09T08:00:00+08:00"})
     free = await hospital.sql(
