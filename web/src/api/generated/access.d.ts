@@ -314,7 +314,7 @@ export interface components {
          * @description Something a door lets somebody do, named `<area>:<verb>`.
          * @enum {string}
          */
-        Permission: "patients:register" | "patients:read" | "patients:reveal_name" | "encounters:register" | "encounters:admit" | "encounters:discharge" | "encounters:cancel" | "encounters:read" | "beds:read" | "beds:manage" | "beds:assign" | "beds:clean" | "accounts:read" | "deposits:take" | "deposits:refund" | "charges:post" | "charges:reverse" | "settlements:settle" | "settlements:reopen" | "daysurgery:refer" | "daysurgery:book" | "daysurgery:progress" | "daysurgery:read" | "followup:read" | "followup:perform" | "followup:plan" | "ops:read" | "ops:parked" | "audit:read" | "accounts_staff:manage" | "facts:import";
+        Permission: "patients:register" | "patients:read" | "patients:reveal_name" | "encounters:register" | "encounters:admit" | "encounters:discharge" | "encounters:cancel" | "encounters:read" | "beds:read" | "beds:manage" | "beds:assign" | "beds:clean" | "accounts:read" | "deposits:take" | "deposits:refund" | "charges:post" | "charges:reverse" | "settlements:settle" | "settlements:reopen" | "debts:write_off" | "reconciliation:manage" | "prices:manage" | "daysurgery:refer" | "daysurgery:book" | "daysurgery:progress" | "daysurgery:read" | "followup:read" | "followup:perform" | "followup:plan" | "ops:read" | "ops:parked" | "audit:read" | "accounts_staff:manage" | "facts:import";
         /**
          * ProblemDocument
          * @description RFC 9457, for the interface documents.
@@ -338,7 +338,7 @@ export interface components {
          * @description A duty at the hospital; one account may have several.
          * @enum {string}
          */
-        Role: "ward_nurse" | "bed_manager" | "service_centre_clerk" | "billing_clerk" | "doctor" | "day_surgery_coordinator" | "follow_up_nurse" | "primary_care_worker" | "ops" | "privacy_officer" | "admin" | "importer";
+        Role: "ward_nurse" | "bed_manager" | "service_centre_clerk" | "billing_clerk" | "billing_supervisor" | "doctor" | "day_surgery_coordinator" | "follow_up_nurse" | "primary_care_worker" | "ops" | "privacy_officer" | "admin" | "importer";
         /**
          * TokenAnswer
          * @description An access token; the refresh token travels beside it in a cookie no script can read.

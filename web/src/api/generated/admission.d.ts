@@ -494,6 +494,23 @@ export interface components {
              * @default 7
              */
             expected_stay_days: number;
+            /**
+             * Equipment
+             * @description What the bed must have.
+             * @default []
+             */
+            equipment: string[];
+            /**
+             * Bed Class
+             * @default any
+             * @enum {string}
+             */
+            bed_class: "any" | "standard" | "single" | "vip";
+            /**
+             * Partner
+             * @description The consortium partner that sends the patient.
+             */
+            partner?: string | null;
         };
         /**
          * RevealName
