@@ -33,7 +33,7 @@ class Studio:
     ) -> Page:
         """Return a page somebody has opened."""
         context = self.browser.new_context(viewport={"width": size[0], "height": size[1]}, locale=locale)
-        context.set_default_timeout(PATIENCE_MS)
+        context.set_default_timeout(20_000)
         page = context.new_page()
         if username is not None:
             log_in(page, self.ward.home.root, self.ward.base_url, username)
@@ -117,7 +117,7 @@ def _by_code(studio: Studio) -> None:
     studio.shoot(page, "bedside-qr")
     page.get_by_role("button", name="改收现金").click()
     page.get_by_role("radio", name="现金").wait_for()
-    page.get_by_label("这次付多少").fill("5000")
+    page.get_by_label("这次付多少").fill("1000")
     page.get_by_role("button", name="收现金").click()
     studio.shoot(page, "bedside-cash")
 

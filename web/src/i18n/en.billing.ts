@@ -112,7 +112,7 @@ export const enBilling: Words = {
     done: 'Settled',
     done_at: 'Settled {t}',
     refunded: 'Given back',
-    refund_way: 'It goes back the way it came; when it arrives depends on WeChat or Alipay.',
+    refund_way: 'It goes back the way it came: cash here and now; WeChat, Alipay and cards take their own time.',
     receipt: 'Electronic receipt',
     receipt_wait: 'The receipt is being issued, usually a few seconds.',
     receipt_none: 'The receipt follows; the cashier has it.',

@@ -108,7 +108,7 @@ export const zhBilling = {
     done: '已结清',
     done_at: '{t} 结清',
     refunded: '已退还',
-    refund_way: '按原来的付款方式退回；微信、支付宝到账时间以渠道为准。',
+    refund_way: '按原来的付款方式退回：现金当面退；微信、支付宝、银行卡的到账时间以渠道为准。',
     receipt: '电子票据',
     receipt_wait: '正在开具电子票据，通常几秒。',
     receipt_none: '票据稍后补开，可在收费处领取。',
