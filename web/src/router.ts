@@ -40,6 +40,14 @@ export const router = createRouter({
       props: true,
       meta: { needs: 'accounts:read', scans: true },
     },
+    {
+      path: '/accounts/:encounterId?',
+      name: 'accounts',
+      component: () => import('@/pages/AccountPage.vue'),
+      props: true,
+      meta: { needs: 'accounts:read', scans: true },
+    },
+    { path: '/prices', name: 'prices', component: () => import('@/pages/PricesPage.vue'), meta: { open: true } },
     { path: '/:rest(.*)*', name: 'lost', component: () => import('@/pages/LostPage.vue') },
   ],
 })

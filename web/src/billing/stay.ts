@@ -180,6 +180,7 @@ export function useStay(encounterId: string) {
     }
     begun.value = { ...begun.value, act: null, actAt: 0 }
     isSaved.value = false
+    lookedAt = null
     await lookOnce()
     doing.value = null
     return isDone

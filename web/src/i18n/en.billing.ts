@@ -127,6 +127,7 @@ export const enBilling: Words = {
     reopening_sub: 'The account opens when the fund has taken its part back.',
     settled_at_desk: 'This stay was settled at the desk.',
     read_only: 'You may read the costs; the billing clerk settles.',
+    understood: 'Understood',
     back: 'Back',
     to_now: 'To the current step',
     failed_before: 'The last settlement came to nothing: {why}',

@@ -123,6 +123,7 @@ export const zhBilling = {
     reopening_sub: '等医保撤销后账户重新打开。',
     settled_at_desk: '这次住院已在收费处结算。',
     read_only: '您可以查看费用；结算由收费员办理。',
+    understood: '知道了',
     back: '返回',
     to_now: '回到当前步骤',
     failed_before: '上一次没有结成：{why}',
