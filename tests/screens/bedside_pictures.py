@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from infra.local.stack import Stack
 from tests.screens.families import Family, Ward
-from tests.screens.pictures import FOLDER, PATIENCE_MS, TABLET, log_in
+from tests.screens.pictures import DESK, FOLDER, PATIENCE_MS, PHONE, TABLET, log_in
 
 
 class Studio:
@@ -124,7 +124,7 @@ def _by_code(studio: Studio) -> None:
 
 def _unknown(studio: Studio) -> None:
     page = studio.quoted(studio.ward.family("陈建国"), insured=True)
-    studio.ward.fund_is_silent(looks=3)
+    studio.ward.fund_is_silent(looks=2)
     try:
         studio.confirmed(page)
         page.get_by_text("正在请医保结算").wait_for()
@@ -135,9 +135,6 @@ def _unknown(studio: Studio) -> None:
         page.get_by_role("button", name="EN").click()
         studio.shoot(page, "bedside-unknown-en")
         page.get_by_role("button", name="中", exact=True).click()
-        page.get_by_title("夜间模式").click()
-        studio.shoot(page, "bedside-unknown-night")
-        page.get_by_title("日间模式").click()
         page.get_by_role("link", name="患者账户").click()
         page.get_by_text("医保已确认").wait_for()
         studio.shoot(page, "bedside-told")
@@ -186,6 +183,28 @@ def _refused(studio: Studio) -> None:
     studio.shoot(second, "bedside-refusal")
 
 
+def _accounts(studio: Studio) -> None:
+    family = studio.ward.family("孙丽华", sex="female")
+    page = studio.confirmed(studio.quoted(family, insured=True))
+    page.get_by_text("票据号码").wait_for()
+    page = studio.open(f"/accounts/{family.encounter_id}", size=DESK)
+    page.get_by_role("button", name="重开结算").click()
+    page.get_by_text("记费有误").click()
+    studio.shoot(page, "account-reopen")
+    page.get_by_role("dialog").get_by_role("button", name="重开结算").click()
+    page.get_by_role("button", name="收预交金").wait_for()
+    studio.shoot(page, "account")
+    page.get_by_role("button", name="退预交金").first.click()
+    page.get_by_label("退多少").fill("2000")
+    studio.shoot(page, "account-refund")
+
+
+def _prices(studio: Studio) -> None:
+    page = studio.open("/prices", username=None, size=PHONE)
+    page.get_by_role("row").nth(1).wait_for()
+    studio.shoot(page, "prices")
+
+
 def _english(studio: Studio) -> None:
     page = studio.quoted(studio.ward.family("张晓明"), insured=True, locale="en-GB")
     studio.shoot(page, "bedside-quote-en")
@@ -201,6 +220,8 @@ SCENES: dict[str, Callable[[Studio], None]] = {
     "changed": _changed,
     "refused": _refused,
     "english": _english,
+    "accounts": _accounts,
+    "prices": _prices,
 }
 
 
