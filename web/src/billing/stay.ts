@@ -70,7 +70,7 @@ export function useStay(encounterId: string) {
       return answer
     } catch (error) {
       const problem = asProblem(error)
-      isCut.value = GOES_ON.has(problem.status)
+      isCut.value = GOES_ON.has(problem.status) && problem.status !== 429
       throw problem
     }
   }

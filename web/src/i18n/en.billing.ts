@@ -30,7 +30,7 @@ export const enBilling: Words = {
     no_bed: 'Not in a bed',
     admitted: 'Admitted {t}',
     total: 'Total charged',
-    lines: '{n} items',
+    lines: '({n})',
     fund: 'Insurance pays',
     own_account: 'Personal insurance account',
     patient_part: 'Patient',
