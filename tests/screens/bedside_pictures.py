@@ -80,13 +80,12 @@ def _find(studio: Studio) -> None:
 def _check(studio: Studio) -> None:
     family, other = studio.ward.family(), studio.ward.family("李桂英", sex="female")
     page = studio.open(f"/bedside/{family.encounter_id}")
+    page.get_by_role("button", name="姓名一致").click()
+    studio.shoot(page, "bedside-check")
     page.get_by_role("textbox").fill(other.admission_no)
     page.keyboard.press("Enter")
     page.get_by_role("alert").wait_for()
     studio.shoot(page, "bedside-wrong-patient")
-    page.get_by_role("textbox").fill("")
-    page.get_by_role("button", name="姓名一致").click()
-    studio.shoot(page, "bedside-check")
 
 
 def _insured(studio: Studio) -> None:

@@ -140,7 +140,7 @@ def test_cash_is_taken_only_after_the_open_code_was_closed_and_in_parts(
     assert code_of(house, family)["state"] == "closed"
     page.get_by_role("button", name="收现金 ¥1,000.00").click()
     rest = yuan_text(bill_of(house, family)["due_fen"] - 100_000)
-    expect(page.get_by_role("dialog")).to_contain_text(f"付后还差 {rest}")
+    expect(page.get_by_role("dialog")).to_contain_text(f"付后还差{rest}")
     page.get_by_role("button", name="已收到，记入").click()
     expect(page.locator(".matters strong")).to_have_text(rest)
     page.get_by_role("radio", name="银行卡").click()
