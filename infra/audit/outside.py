@@ -21,9 +21,13 @@ async def _ours(at: Look, query: str) -> dict[str, int]:
     return {row[0]: row[1] for row in await at.rows(query)}
 
 
+def _fen(fen: int | None) -> str:
+    return "nothing" if fen is None else f"{fen} fen"
+
+
 def _differences(what: str, ours: Mapping[str, int], theirs: Mapping[str, int]) -> list[str]:
     return [
-        f"{what} {number}: {ours.get(number, 'nothing')} fen here, {theirs.get(number, 'nothing')} outside"
+        f"{what} {number}: {_fen(ours.get(number))} here, {_fen(theirs.get(number))} outside"
         for number in sorted({*ours, *theirs})
         if ours.get(number) != theirs.get(number)
     ]

@@ -113,7 +113,7 @@ PICTURES = (
 )
 
 
-def _log_in(page: Page, home: Path, base_url: str, username: str) -> None:
+def log_in(page: Page, home: Path, base_url: str, username: str) -> None:
     account = credential_for(home, username=username)
     page.goto(f"{base_url}/login")
     page.fill("input[name=username]", account.username)
@@ -145,7 +145,7 @@ def take(home: Path, chromium: str, ward: str, names: frozenset[str]) -> None:
                 continue
             page = _page(browser, picture)
             if picture.username is not None:
-                _log_in(page, home, base_url, picture.username)
+                log_in(page, home, base_url, picture.username)
             page.goto(base_url + picture.path.format(ward=ward))
             _settle(page)
             picture.before(page)
@@ -159,7 +159,7 @@ def take(home: Path, chromium: str, ward: str, names: frozenset[str]) -> None:
 
 def _family(browser: Browser, home: Path, base_url: str) -> None:
     desk = _page(browser, Picture("desk", "bed_manager", "/desk"))
-    _log_in(desk, home, base_url, "bed_manager")
+    log_in(desk, home, base_url, "bed_manager")
     desk.goto(f"{base_url}/desk")
     _settle(desk)
     desk.locator(".queue-row").nth(8).click()

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.screens.axe import faults_of
 from tests.screens.house import House
-from tests.screens.test_screens import AXE, settled
+from tests.screens.test_screens import settled
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(400)]
 Open = Callable[..., Page]
@@ -229,12 +230,5 @@ def test_everybody_can_use_the_page_at_night_and_in_large_text(
         page.locator('.bed-tile[data-state="occupied"]').first.click()
         expect(page.locator("[data-act]").first).to_be_visible()
     page.wait_for_timeout(800)
-    page.evaluate(AXE.read_text("utf-8"))
-    found = page.evaluate("axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa']})")
-    wrong = [
-        f"{violation['id']}: {node['target']} {node['failureSummary']}"
-        for violation in found["violations"]
-        for node in violation["nodes"][:3]
-    ]
-    assert not wrong
+    assert not faults_of(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= 1440

@@ -10,6 +10,8 @@ declare module 'vue-router' {
     /** The permission without which the page has nothing to show. */
     needs?: string
     bare?: boolean
+    /** The page takes what a scanner reads itself. */
+    scans?: boolean
   }
 }
 
@@ -31,6 +33,21 @@ export const router = createRouter({
     { path: '/wards', name: 'wards', component: () => import('@/pages/WardsPage.vue'), meta: { needs: 'beds:read' } },
     { path: '/desk', name: 'desk', component: () => import('@/pages/DeskPage.vue'), meta: { needs: 'beds:assign' } },
     { path: '/print', name: 'print', component: () => import('@/pages/PrintPage.vue'), meta: { needs: 'beds:read' } },
+    {
+      path: '/bedside/:encounterId?',
+      name: 'bedside',
+      component: () => import('@/pages/BedsidePage.vue'),
+      props: true,
+      meta: { needs: 'accounts:read', scans: true },
+    },
+    {
+      path: '/accounts/:encounterId?',
+      name: 'accounts',
+      component: () => import('@/pages/AccountPage.vue'),
+      props: true,
+      meta: { needs: 'accounts:read', scans: true },
+    },
+    { path: '/prices', name: 'prices', component: () => import('@/pages/PricesPage.vue'), meta: { open: true } },
     { path: '/:rest(.*)*', name: 'lost', component: () => import('@/pages/LostPage.vue') },
   ],
 })

@@ -2,7 +2,8 @@
 
 import asyncio
 import copy
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest_asyncio
 
 from infra.audit.check import Look
 from infra.audit.run import CHECKS, audit, examine, services_in, verdict_of
-from infra.audit.scene import Scene
+from infra.audit.scene import Outside, Scene
 from services.insight.domain import Views
 from shared.access import seal
 from shared.clock import FrozenClock
@@ -25,6 +26,7 @@ from shared.db import migrate
 from shared.messaging.memory import MemoryBroker
 from shared.messaging.reading import MemoryReader
 from tests.conftest import Databases, with_database
+from tests.integration.simulators.conftest import HOSPITAL, MERCHANT, Simulator, running
 from tests.support.hospital import Hospital, opened_hospital
 
 COLONOSCOPY = "73761001"
@@ -221,6 +223,7 @@ class Courtroom:
 
     dsn: str
     broker: MemoryBroker
+    outside: Outside
 
     async def judge(self, id_: str, *statements: str) -> dict[str, Any]:
         """Return what a check says of the hospital after these changes."""
@@ -232,7 +235,9 @@ class Courtroom:
             await _change(conn, statements)
             await conn.execute("SET LOCAL search_path = pg_catalog")
             reader = MemoryReader(self.broker)
-            scene = Scene(dsn=self.dsn, topics=reader, ask=lambda path: _told_by_views(self.broker, path))
+            scene = Scene(
+                dsn=self.dsn, topics=reader, ask=lambda path: _told_by_views(self.broker, path), outside=self.outside
+            )
             at = Look(conn, scene, await services_in(conn), await reader.extents())
             found = verdict_of(check, await examine(check, at), empty=False)
             await transaction.rollback()
@@ -242,9 +247,22 @@ class Courtroom:
 
 
 @pytest.fixture(scope="session")
-def courtroom(databases: Databases, played: Played) -> Courtroom:
+def outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Simulator]]:
+    """Channel, fund and receipt office as real processes that have heard nothing yet."""
+    home = tmp_path_factory.mktemp("outside")
+    keys = {"channel": MERCHANT, "insurance": HOSPITAL, "receipts": HOSPITAL}
+    with ExitStack() as stack:
+        yield {name: stack.enter_context(running(Simulator(name, home, key))) for name, key in keys.items()}
+
+
+@pytest.fixture(scope="session")
+def courtroom(databases: Databases, played: Played, outside: dict[str, Simulator]) -> Courtroom:
     """The played hospital, for changes that are taken back."""
-    return Courtroom(with_database(databases.admin_dsn, played.database), played.broker)
+
+    async def believed() -> dict[str, Any]:
+        return {name: await asyncio.to_thread(party.truth) for name, party in outside.items()}
+
+    return Courtroom(with_database(databases.admin_dsn, played.database), played.broker, believed)
 
 
 @dataclass

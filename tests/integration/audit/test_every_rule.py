@@ -1,11 +1,13 @@
 """Every rule both ways: the played hospital keeps it, and whoever breaks it is found by the check of that rule."""
 
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from infra.audit.run import CHECKS
 from tests.integration.audit.conftest import IDENTIFIER, NAME, PHONE, Courtroom, Evidence
+from tests.integration.simulators.conftest import Simulator
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.xdist_group("audit")]
 
@@ -432,6 +434,31 @@ BROKEN: list[tuple[str, str, str, list[str]]] = [
         ],
     ),
     (
+        "I8",
+        "a payment is booked that the channel never had",
+        "nothing outside",
+        [
+            "INSERT INTO billing.payment (id, account_id, order_no, method, amount_fen, state, since, expires_at, transaction_id, entry_id)"
+            " SELECT gen_random_uuid(), account_id, 'nobodys-order', 'wechat', 500, 'paid', now(), now(), 'nobodys', id"
+            " FROM billing.entry LIMIT 1"
+        ],
+    ),
+    (
+        "I8",
+        "a receipt is kept that the office never issued",
+        "receipt 0001",
+        [
+            "INSERT INTO billing.receipt (number, settlement_id, amount_fen, state, since)"
+            " SELECT '0001', id, 0, 'issued', now() FROM billing.settlement LIMIT 1"
+        ],
+    ),
+    (
+        "I8",
+        "the ledger holds money of the channel that the channel has not",
+        "at the channel",
+        [update("billing.line", "ledger_account_id = 25")],
+    ),
+    (
         "I13-index",
         "insight knows an event nobody announced",
         "which nobody announced",
@@ -449,6 +476,25 @@ async def test_who_breaks_a_rule_is_found(courtroom: Courtroom, id_: str, what: 
     assert check["violations"] >= 1
     assert any(said in example for example in check["examples"]), check["examples"]
     assert len(check["examples"]) <= 5
+
+
+async def test_money_the_channel_took_and_the_ledger_does_not_know_is_found(
+    courtroom: Courtroom, outside: dict[str, Simulator]
+):
+    order = f"{uuid4().hex}"
+    outside["channel"].change_truth(
+        "INSERT INTO pay_order (order_no, amount_fen, method, description, expires_at, notify_url, token, state, paid_fen,"
+        f" transaction_id, paid_at) VALUES ('{order}', 500, 'wechat', 'x', 'x', 'x', 'x', 'SUCCESS', 500, 'x', 'x')"
+    )
+    try:
+        check = await courtroom.judge("I8")
+    finally:
+        outside["channel"].change_truth(f"DELETE FROM pay_order WHERE order_no = '{order}'")
+    assert check["examples"] == [
+        f"payment {order}: nothing here, 500 fen outside",
+        "channel: 0 fen in the ledger, 500 at the channel",
+    ]
+    assert (await courtroom.judge("I8"))["ok"]
 
 
 async def test_every_check_has_somebody_who_breaks_it():

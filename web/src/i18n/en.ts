@@ -1,4 +1,5 @@
 import type { Messages } from '@/i18n'
+import { enBilling } from '@/i18n/en.billing'
 
 export const en: Messages = {
   app: {
@@ -7,6 +8,9 @@ export const en: Messages = {
     my_ward: 'My ward',
     desk: 'Allocation',
     print: 'Downtime sheet',
+    bedside: 'Bedside settlement',
+    accounts: 'Accounts',
+    prices: 'Price list',
     queue: 'Waiting list',
     search: 'Search bed · ward · admission number, or scan',
     search_none: 'Nothing found for “{text}”. Check the bed, ward or full admission number.',
@@ -68,6 +72,7 @@ export const en: Messages = {
     bed_manager: 'bed manager',
     service_centre_clerk: 'service-centre clerk',
     billing_clerk: 'billing clerk',
+    billing_supervisor: 'billing supervisor',
     doctor: 'doctor',
     day_surgery_coordinator: 'day-surgery coordinator',
     follow_up_nurse: 'follow-up nurse',
@@ -721,6 +726,27 @@ export const en: Messages = {
     time_is_past: 'That time is past; choose a later one.',
     ordered_already: 'The discharge is ordered; the expected time does not change any more.',
     ordered_by_doctor: 'The doctor orders the discharge.',
+    bill_in_work: 'A bill of this patient is being settled, perhaps on another tablet. Go on with that one, do not start another.',
+    bill_moved: 'The bill has just moved on; this was not done. See how it stands now.',
+    payer_unknown: 'It is not known yet whether the fund has settled. Take no money and do not settle again; the result will be shown here.',
+    quote_dead: 'This amount cannot be confirmed any more. Work it out again and show it to the family.',
+    no_coverage: 'The insured person is not noted yet. Scan the e-voucher first, or settle without insurance.',
+    fund_not_connected: 'The fund is not connected. Settle without insurance, or wait until it is back.',
+    more_than_due: 'This is more than is due and was not taken. Take what is due.',
+    payment_in_work: 'A code can still be paid. Close it first; another way opens when it is certain that nobody paid it.',
+    no_account: 'This stay has no account. Check the admission number.',
+    no_account_yet: 'The account opens by itself when the patient is admitted. Look again in a moment.',
+    ward_not_known_yet: 'The ward of this patient is not known yet. Look again in a moment.',
+    account_voided: 'The admission was cancelled, the account is void.',
+    account_billing: 'This account is being settled. Finish that bill or give it up first.',
+    account_closed: 'The account is settled and closed. Reopen the settlement to change it.',
+    amount_too_large: 'This is more than the account has. Check it and enter less.',
+    no_such_entry: 'The account has no such line, perhaps it was dealt with. See the ledger as it is now.',
+    already_reversed: 'This was refunded or reversed before; nothing is done twice.',
+    not_settled: 'There is no settlement in force to reopen.',
+    quote_outdated: 'The total has changed. See the new one first.',
+    no_such_bill: 'This stay has no such bill.',
+    no_such_payment: 'There is no such payment.',
     what_next: 'Number {id}, for the IT desk.',
   },
   equipment: {
@@ -732,4 +758,5 @@ export const en: Messages = {
     telemetry: 'telemetry',
     infant_warmer: 'infant warmer',
   },
+  ...enBilling,
 }

@@ -79,6 +79,12 @@ export function instantOf(field: string): string {
   return `${field}:00+08:00`
 }
 
+/** 4:05, for what runs out while somebody looks at it */
+export function countdown(milliseconds: number): string {
+  const seconds = Math.max(0, Math.floor(milliseconds / 1000))
+  return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, '0')}`
+}
+
 export function isToday(instant: string, now: number): boolean {
   return day(instant) === day(now)
 }

@@ -1,4 +1,6 @@
 /** 简体中文，先写、写全；英文由类型保证一一对应。 */
+import { zhBilling } from '@/i18n/zh.billing'
+
 export const zh = {
   app: {
     name: '病区流转',
@@ -6,6 +8,9 @@ export const zh = {
     my_ward: '我的病区',
     desk: '床位调配',
     print: '停机快照',
+    bedside: '床旁结算',
+    accounts: '患者账户',
+    prices: '价格公示',
     queue: '候床查询',
     search: '搜索床号 · 病区 · 住院号，可扫码',
     search_none: '没有找到“{text}”。请核对床号、病区或完整住院号。',
@@ -66,6 +71,7 @@ export const zh = {
     bed_manager: '床位调配员',
     service_centre_clerk: '入出院服务中心',
     billing_clerk: '收费员',
+    billing_supervisor: '收费主管',
     doctor: '医生',
     day_surgery_coordinator: '日间手术协调员',
     follow_up_nurse: '随访护士',
@@ -714,6 +720,27 @@ export const zh = {
     time_is_past: '时间已过，请选以后的时间。',
     ordered_already: '已开出院医嘱，不再改预计时间。',
     ordered_by_doctor: '出院医嘱由医生开。',
+    bill_in_work: '这位患者有一张结算单正在办理（可能在另一台平板）。请接着那一张办，不要另开。',
+    bill_moved: '结算单刚刚有了变化，这一步没有做。请看最新状态。',
+    payer_unknown: '还不知道医保是否已结算。请不要收款，也不要重新结算，结果会显示在这里。',
+    quote_dead: '这个金额已不能确认。请重新计算，给家属看新的金额。',
+    no_coverage: '还没有登记参保人。请先扫医保电子凭证，或改为自费结算。',
+    fund_not_connected: '医保没有接通。可以改为自费结算，或等医保恢复。',
+    more_than_due: '这比应付的多，没有收。请按应付金额收。',
+    payment_in_work: '有一个二维码还可以付款。先关闭它，确认没有付款，再用别的方式。',
+    no_account: '这次住院没有账户。请核对住院号。',
+    no_account_yet: '账户还没有开出，患者入院后自动开。请稍等再看。',
+    ward_not_known_yet: '还不知道患者在哪个病区。请稍等再看。',
+    account_voided: '入院已取消，账户已作废。',
+    account_billing: '这个账户正在结算。请先完成或放弃那张结算单。',
+    account_closed: '账户已结算关闭。要更改请先重开结算。',
+    amount_too_large: '金额超过账上可用的数，没有做。请核对后填小一些。',
+    no_such_entry: '账上没有这一条，可能已被处理。请看最新账页。',
+    already_reversed: '这一条已经退过或冲过，不会再做一次。',
+    not_settled: '没有生效的结算可以重开。',
+    quote_outdated: '总额已有变化。请看新的金额再办。',
+    no_such_bill: '这次住院没有这张结算单。',
+    no_such_payment: '没有这笔付款。',
     what_next: '编号 {id}，报修时请告诉信息科。',
   },
   equipment: {
@@ -725,4 +752,5 @@ export const zh = {
     telemetry: '遥测',
     infant_warmer: '婴儿辐射台',
   },
+  ...zhBilling,
 } as const

@@ -1,0 +1,242 @@
+"""The pictures of docs/screens that show money: one family after the other settled at the bedside of a running stack.
+
+python -m tests.screens.bedside_pictures --home DIR [names]
+"""
+
+import argparse
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from infra.local.stack import Stack
+from tests.screens.families import Family, Ward
+from tests.screens.pictures import DESK, FOLDER, PATIENCE_MS, PHONE, TABLET, log_in
+
+
+class Studio:
+    """Takes pictures of one browser against one stack."""
+
+    def __init__(self, browser: Browser, ward: Ward) -> None:
+        self.browser = browser
+        self.ward = ward
+
+    def open(
+        self,
+        path: str,
+        *,
+        username: str | None = "billing_clerk",
+        size: tuple[int, int] = TABLET,
+        locale: str = "zh-CN",
+    ) -> Page:
+        """Return a page somebody has opened."""
+        context = self.browser.new_context(viewport={"width": size[0], "height": size[1]}, locale=locale)
+        context.set_default_timeout(20_000)
+        page = context.new_page()
+        if username is not None:
+            log_in(page, self.ward.home.root, self.ward.base_url, username)
+        page.goto(self.ward.base_url + path)
+        return page
+
+    def at_bedside(self, family: Family, **how: Any) -> Page:
+        """Return the tablet at the costs of a family, the wristband scanned."""
+        page = self.open(f"/bedside/{family.encounter_id}", **how)
+        page.get_by_role("textbox").fill(family.admission_no)
+        page.keyboard.press("Enter")
+        page.locator(".costs li").first.wait_for()
+        return page
+
+    def quoted(self, family: Family, *, insured: bool, **how: Any) -> Page:
+        """Return the tablet with the number the family is asked to confirm."""
+        page = self.at_bedside(family, **how)
+        page.locator("[role=radio]").nth(0 if insured else 1).click()
+        if insured:
+            page.locator("input[name=psn]").fill(family.psn_no)
+        page.locator(".bottom .main").click()
+        page.locator(".matters").wait_for()
+        return page
+
+    def confirmed(self, page: Page) -> Page:
+        """Let the family say yes."""
+        page.locator(".bottom .main").click()
+        page.get_by_role("dialog").locator(".main").click()
+        return page
+
+    def shoot(self, page: Page, name: str) -> None:
+        """Take the picture when nothing moves any more."""
+        page.wait_for_function("document.querySelectorAll('.skeleton').length === 0")
+        page.wait_for_timeout(700)
+        page.screenshot(path=FOLDER / f"{name}.png", timeout=PATIENCE_MS)
+
+
+def _find(studio: Studio) -> None:
+    page = studio.open("/bedside")
+    page.get_by_role("heading", name="床旁结算").wait_for()
+    studio.shoot(page, "bedside-find")
+
+
+def _check(studio: Studio) -> None:
+    family, other = studio.ward.family(), studio.ward.family("李桂英", sex="female")
+    page = studio.open(f"/bedside/{family.encounter_id}")
+    page.get_by_role("button", name="姓名一致").click()
+    studio.shoot(page, "bedside-check")
+    page.get_by_role("textbox").fill(other.admission_no)
+    page.keyboard.press("Enter")
+    page.get_by_role("alert").wait_for()
+    studio.shoot(page, "bedside-wrong-patient")
+
+
+def _insured(studio: Studio) -> None:
+    family = studio.ward.family()
+    page = studio.at_bedside(family)
+    studio.shoot(page, "bedside-costs")
+    page.locator("input[name=psn]").fill(family.psn_no)
+    page.get_by_role("button", name="算应付金额").click()
+    page.locator(".matters").wait_for()
+    page.locator(".group").nth(3).click()
+    studio.shoot(page, "bedside-quote")
+    page.get_by_role("button", name="家属确认").click()
+    studio.shoot(page, "bedside-confirm")
+    page.get_by_role("button", name="我已看清").click()
+    page.get_by_text("票据号码").wait_for()
+    studio.shoot(page, "bedside-settled")
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 794, "height": 1123})
+    studio.shoot(page, "bedside-print")
+
+
+def _by_code(studio: Studio) -> None:
+    page = studio.confirmed(studio.quoted(studio.ward.family("王秀兰", sex="female"), insured=False))
+    page.get_by_role("button", name="出示二维码").wait_for()
+    studio.shoot(page, "bedside-payment")
+    page.get_by_role("button", name="出示二维码").click()
+    page.get_by_role("img", name="付款二维码").wait_for()
+    studio.shoot(page, "bedside-qr")
+    page.get_by_role("button", name="改收现金").click()
+    page.get_by_role("radio", name="现金").wait_for()
+    page.get_by_label("这次付多少").fill("1000")
+    page.get_by_role("button", name="收现金").click()
+    studio.shoot(page, "bedside-cash")
+
+
+def _unknown(studio: Studio) -> None:
+    page = studio.quoted(studio.ward.family("陈建国"), insured=True)
+    studio.ward.fund_is_silent(looks=2)
+    try:
+        studio.confirmed(page)
+        page.get_by_text("正在请医保结算").wait_for()
+        studio.shoot(page, "bedside-waiting")
+        page.get_by_text("请不要重复支付").wait_for()
+        page.wait_for_timeout(4_000)
+        studio.shoot(page, "bedside-unknown")
+        page.get_by_role("button", name="EN").click()
+        studio.shoot(page, "bedside-unknown-en")
+        page.get_by_role("button", name="中", exact=True).click()
+        page.get_by_role("link", name="患者账户").click()
+        page.get_by_text("医保已确认").wait_for()
+        studio.shoot(page, "bedside-told")
+    finally:
+        studio.ward.fund_is_well()
+
+
+def _offline(studio: Studio) -> None:
+    page = studio.quoted(studio.ward.family("周海燕", sex="female"), insured=True)
+    page.context.set_offline(True)
+    studio.confirmed(page)
+    page.get_by_text("网络中断，已保存").wait_for()
+    studio.shoot(page, "bedside-offline")
+    page.context.set_offline(False)
+    page.get_by_text("票据号码").wait_for()
+
+
+def _changed(studio: Studio) -> None:
+    family = studio.ward.family("吴国庆")
+    page = studio.quoted(family, insured=True)
+    studio.ward.charge(family, "LAB-HBV")
+    page.get_by_text("费用刚有变化").wait_for()
+    studio.shoot(page, "bedside-changed")
+    page.get_by_role("button", name="重新计算").click()
+    page.get_by_text("原 ¥").first.wait_for()
+    studio.shoot(page, "bedside-changed-marked")
+
+
+def _refused(studio: Studio) -> None:
+    family = studio.ward.family("郑小平")
+    first = studio.quoted(family, insured=False)
+    second = studio.at_bedside(family)
+    studio.confirmed(first)
+    first.get_by_role("button", name="出示二维码").wait_for()
+    second.get_by_role("button", name="出示二维码").wait_for()
+    for page in (first, second):
+        page.route("**/bills/latest", lambda route: route.abort())
+    first.get_by_role("button", name="出示二维码").click()
+    first.wait_for_timeout(1_500)
+    second.get_by_role("radio", name="现金").click()
+    second.get_by_role("button", name="收现金").click()
+    second.get_by_role("button", name="已收到，记入").click()
+    second.get_by_role("alert").wait_for()
+    second.unroute("**/bills/latest")
+    second.route("**/bills/latest", lambda route: route.continue_())
+    studio.shoot(second, "bedside-refusal")
+
+
+def _accounts(studio: Studio) -> None:
+    family = studio.ward.family("孙丽华", sex="female")
+    page = studio.confirmed(studio.quoted(family, insured=True))
+    page.get_by_text("票据号码").wait_for()
+    page = studio.open(f"/accounts/{family.encounter_id}", size=DESK)
+    page.get_by_role("button", name="重开结算").click()
+    page.get_by_text("记费有误").click()
+    studio.shoot(page, "account-reopen")
+    page.get_by_role("dialog").get_by_role("button", name="重开结算").click()
+    page.get_by_role("button", name="收预交金").wait_for()
+    studio.shoot(page, "account")
+    page.get_by_role("button", name="退预交金").first.click()
+    page.get_by_label("退多少").fill("2000")
+    studio.shoot(page, "account-refund")
+
+
+def _prices(studio: Studio) -> None:
+    page = studio.open("/prices", username=None, size=PHONE)
+    page.get_by_role("row").nth(1).wait_for()
+    studio.shoot(page, "prices")
+
+
+def _english(studio: Studio) -> None:
+    page = studio.quoted(studio.ward.family("张晓明"), insured=True, locale="en-GB")
+    studio.shoot(page, "bedside-quote-en")
+
+
+SCENES: dict[str, Callable[[Studio], None]] = {
+    "find": _find,
+    "check": _check,
+    "insured": _insured,
+    "code": _by_code,
+    "unknown": _unknown,
+    "offline": _offline,
+    "changed": _changed,
+    "refused": _refused,
+    "english": _english,
+    "accounts": _accounts,
+    "prices": _prices,
+}
+
+
+def main() -> None:
+    """Play the scenes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("names", nargs="*", choices=[*SCENES, []])
+    options = parser.parse_args()
+    with sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=shutil.which("chromium") or "chromium", args=["--no-sandbox"])
+        studio = Studio(browser, Ward.of(Stack(options.home)))
+        for name in options.names or SCENES:
+            SCENES[name](studio)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
