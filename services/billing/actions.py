@@ -14,6 +14,7 @@ from services.billing.domain import (
     MONEY_OF,
     Account,
     AlreadyReversed,
+    Entry,
     LedgerAccount,
     NoAccount,
     NoSuchEntry,
@@ -255,41 +256,62 @@ async def post_deposit(tx: Transaction, account: Account, posting: Posting, *, m
     return Deposited(account, posting.entry_id, deposits_fen)
 
 
-async def refund_deposit(
-    tx: Transaction, *, encounter_id: UUID, entry_id: UUID, amount_fen: int | None = None
-) -> Refunded | NoAccount | NotOpen | NoSuchEntry | AlreadyReversed | TooMuch:
-    """Give a deposit, or a part of it, back to where it came from (V8, V9); taking it again is the way back.
+@dataclass(frozen=True, slots=True)
+class RefundDecided:
+    """A refund that may be posted, of a deposit whose account is locked."""
 
-    What came through the channel goes back through it: the refund is ordered here and looked after until it is done.
-    """
+    account: Account
+    deposit: Entry
+    by: Reversal | Posting
+
+    @property
+    def amount_fen(self) -> int:
+        """What goes back."""
+        return self.deposit.amount_fen if isinstance(self.by, Reversal) else self.by.fen
+
+
+async def decide_refund(
+    tx: Transaction, *, encounter_id: UUID, entry_id: UUID, amount_fen: int | None = None
+) -> RefundDecided | NoAccount | NotOpen | NoSuchEntry | AlreadyReversed | TooMuch:
+    """Lock the account and decide whether a deposit, or a part of it, may go back (V8, V9)."""
     account = await store.lock_account(tx, encounter_id)
     if account is None:
         return NoAccount()
     entry = await store.get_entry(tx, account.id, entry_id)
     decided = domain.refund_deposit(account, entry, amount_fen=amount_fen)
-    match decided:
-        case Reversal(entry_id=refund_id, original=original):
-            refunded_fen = original.amount_fen
-            await store.post_reversals(tx, account.id, (decided,), reason="refund", cashier=tx.actor)
-        case Posting(entry_id=refund_id, fen=refunded_fen):
-            await store.post_entries(tx, account.id, (decided,), cashier=tx.actor)
-        case refusal:
-            return refusal
+    if not isinstance(decided, Reversal | Posting):
+        return decided
+    assert entry is not None, "Only an entry is given back."
+    return RefundDecided(account, entry, decided)
+
+
+async def post_refund(tx: Transaction, refund: RefundDecided, *, cashier: UUID | None) -> Refunded:
+    """Give a deposit, or a part of it, back to where it came from; taking it again is the way back.
+
+    What came through the channel goes back through it: the refund is ordered here and looked after until it is done. Cash
+    leaves the drawer of `cashier`.
+    """
+    account, amount_fen = refund.account, refund.amount_fen
+    match refund.by:
+        case Reversal() as reversal:
+            await store.post_reversals(tx, account.id, (reversal,), reason="refund", cashier=cashier)
+        case Posting() as posting:
+            await store.post_entries(tx, account.id, (posting,), cashier=cashier)
     faults.reached("K6")
-    assert entry is not None
-    if entry.money is LedgerAccount.CHANNEL:
-        await order_refund(tx, entry_id=refund_id, deposit_id=entry_id, amount_fen=refunded_fen)
+    refund_id, deposit_id = refund.by.entry_id, refund.deposit.id
+    if refund.deposit.money is LedgerAccount.CHANNEL:
+        await order_refund(tx, entry_id=refund_id, deposit_id=deposit_id, amount_fen=amount_fen)
     outbox.append(
         tx,
         DepositRefunded(
             account_id=account.id,
-            encounter_id=encounter_id,
+            encounter_id=account.encounter_id,
             entry_id=refund_id,
-            deposit_entry_id=entry_id,
-            amount_fen=refunded_fen,
+            deposit_entry_id=deposit_id,
+            amount_fen=amount_fen,
         ),
     )
-    return Refunded(account, refund_id, refunded_fen)
+    return Refunded(account, refund_id, amount_fen)
 
 
 async def order_refund(tx: Transaction, *, entry_id: UUID, deposit_id: UUID, amount_fen: int) -> None:

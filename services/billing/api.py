@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
 from services.billing import actions, bill_actions, domain, store
-from services.billing.actions import Charged, Deposited, Refunded, Reopened, Reversed, Settled
+from services.billing.actions import Charged, Deposited, Reopened, Reversed, Settled
 from services.billing.api_refusals import check_ward, refuse
 from services.billing.bill_actions import OnBill
 from services.billing.bills import BillMoved
@@ -26,12 +26,6 @@ class Deposit(FactBody):
 
     amount_fen: PositiveFen
     method: PaymentMethod
-
-
-class Refund(FactBody):
-    """Give the deposit back, whole or in part, to where it came from."""
-
-    amount_fen: PositiveFen | None = None
 
 
 class Charge(FactBody):
@@ -211,29 +205,6 @@ def _deposit_routes(routes: APIRouter, door: Door) -> None:
             return Answered(answer, "deposit", outcome.entry_id, outcome.account.patient_tok, status=201)
 
         return await door.command(request, Permission.DEPOSITS_TAKE, act, body=body)
-
-    @routes.post(
-        "/encounters/{encounter_id}/deposits/{entry_id}/refund", status_code=201, summary="Give a deposit back"
-    )
-    async def post_refund(request: Request, encounter_id: UUID, entry_id: UUID, body: Refund) -> Response:
-        async def act(tx: Transaction, caller: Caller) -> Answered:
-            tx.correlation_id = encounter_id
-            outcome = await actions.refund_deposit(
-                tx, encounter_id=encounter_id, entry_id=entry_id, amount_fen=body.amount_fen
-            )
-            if not isinstance(outcome, Refunded):
-                refuse(outcome, encounter_id)
-            check_ward(caller, Permission.DEPOSITS_REFUND, outcome.account.ward, encounter_id)
-            answer = {
-                "account_id": outcome.account.id,
-                "entry_id": outcome.entry_id,
-                "deposit_entry_id": entry_id,
-                "amount_fen": outcome.amount_fen,
-                "deposits_fen": outcome.account.deposits_fen - outcome.amount_fen,
-            }
-            return Answered(answer, "deposit", entry_id, outcome.account.patient_tok, status=201)
-
-        return await door.command(request, Permission.DEPOSITS_REFUND, act, body=body)
 
 
 # ---- charges ---------------------------------------------------------------------------------------------------------

@@ -267,6 +267,11 @@ def refund_deposit(
     return Posting(entry_id, "part_refunded", LedgerAccount.DEPOSITS, entry.money, wanted_fen, entry.id)
 
 
+def needs_second_person(wanted_fen: int, alone_fen: int, alone_fen_max: int) -> bool:
+    """Say whether somebody else has to agree: with what one account got back by one person's word before, it is too much."""
+    return wanted_fen + alone_fen > alone_fen_max
+
+
 def settle(
     account: Account,
     deposits: Sequence[Deposit],

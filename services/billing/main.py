@@ -7,6 +7,7 @@ from services.billing.api_arrears import arrears_router
 from services.billing.api_desk import desk_router
 from services.billing.api_papers import PressRoom, papers_router
 from services.billing.api_recon import recon_router
+from services.billing.api_refunds import refund_router
 from services.billing.api_worklist import worklist_router
 from services.billing.consumers import RULES, SUBSCRIPTIONS
 from services.billing.documents.model import Letterhead
@@ -57,6 +58,7 @@ def spec(settings: Settings) -> ServiceSpec:
         found = api.router(door)
         found.include_router(api_bills.bill_router(door, outside, RULES))
         found.include_router(api_prices.router(door, RULES))
+        found.include_router(refund_router(door, DESK))
         found.include_router(desk_router(door))
         found.include_router(recon_router(door, RULES))
         found.include_router(worklist_router(door, RULES, DESK))

@@ -58,6 +58,11 @@ class DeskRules(BaseSettings):
 
     hospital_name_zh: str = Field(default="示例医院", description="The hospital's name on its papers, in Chinese.")
     hospital_name_en: str = Field(default="Example Hospital", description="The same in English.")
+    refund_alone_fen_max: int = Field(
+        default=500_000,
+        ge=0,
+        description="What one person may give back of an account's deposits within 24 hours; more needs a second one.",
+    )
     working_days_file: Path = Field(
         default=_DATA / "working_days.yaml", description="Public holidays and the days worked instead (节假日调休)."
     )

@@ -33,6 +33,7 @@ class Permission(StrEnum):
     ACCOUNTS_READ = "accounts:read"
     DEPOSITS_TAKE = "deposits:take"
     DEPOSITS_REFUND = "deposits:refund"
+    REFUNDS_APPROVE = "refunds:approve"
     CHARGES_POST = "charges:post"
     CHARGES_REVERSE = "charges:reverse"
     SETTLEMENTS_SETTLE = "settlements:settle"
@@ -72,13 +73,13 @@ MEANINGS: Mapping[Permission, str] = {
     Permission.ACCOUNTS_READ: "see an account and its lines",
     Permission.DEPOSITS_TAKE: "take a deposit",
     Permission.DEPOSITS_REFUND: "refund a deposit",
+    Permission.REFUNDS_APPROVE: "agree to a colleague's large refund",
     Permission.CHARGES_POST: "post a charge",
     Permission.CHARGES_REVERSE: "reverse a charge",
     Permission.SETTLEMENTS_SETTLE: "quote and settle",
     Permission.SETTLEMENTS_REOPEN: "reopen a settlement, settle a late charge",
     Permission.DEBTS_WRITE_OFF: "write off what nobody will pay",
     Permission.RECONCILIATION_MANAGE: "match the day, explain differences",
-    Permission.SETTLEMENTS_REOPEN: "reopen a settlement",
     Permission.ARREARS_OVERRIDE: "let a charge through in spite of arrears",
     Permission.CREDIT_APPROVE: "approve what a stay may owe",
     Permission.PRICES_MANAGE: "publish prices",
@@ -160,6 +161,7 @@ MATRIX: Mapping[Role, Mapping[Permission, Reach]] = {
         _P.ACCOUNTS_READ,
         _P.DEPOSITS_TAKE,
         _P.DEPOSITS_REFUND,
+        _P.REFUNDS_APPROVE,
         _P.CHARGES_POST,
         _P.CHARGES_REVERSE,
         _P.SETTLEMENTS_SETTLE,
@@ -172,6 +174,7 @@ MATRIX: Mapping[Role, Mapping[Permission, Reach]] = {
         _P.ENCOUNTERS_READ,
         _P.ACCOUNTS_READ,
         _P.DEPOSITS_REFUND,
+        _P.REFUNDS_APPROVE,
         _P.CHARGES_REVERSE,
         _P.SETTLEMENTS_REOPEN,
         _P.DEBTS_WRITE_OFF,

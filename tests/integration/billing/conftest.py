@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import httpx2
 import pytest_asyncio
 
-from services.billing import actions, consumers
+from services.billing import actions, consumers, refund_actions
 from services.billing.main import spec
 from services.billing.settings import Settings
 from shared.access.actor import Actor
@@ -21,6 +21,7 @@ from shared.clock import FrozenClock
 from shared.contracts.envelope import Event
 from shared.db import Database, create_pool, transaction
 from shared.messaging.memory import MemoryBroker
+from shared.money import FEN_MAX
 from shared.service import Runtime, create_app
 from tests.conftest import Databases, settings_for
 from tests.support.envelopes import envelope_for
@@ -67,11 +68,19 @@ class Desk:
     async def reverse(self, stay: UUID, entry_id: UUID) -> Any:
         return await self.do(actions.reverse_charge, encounter_id=stay, entry_id=entry_id, reason="wrong_item")
 
-    async def refund_part(self, stay: UUID, entry_id: UUID, fen: int) -> Any:
-        return await self.do(actions.refund_deposit, encounter_id=stay, entry_id=entry_id, amount_fen=fen)
+    async def refund_part(self, stay: UUID, entry_id: UUID, fen: int | None) -> Any:
+        """Give a part of a deposit back, as one person may."""
+        return await self.do(
+            refund_actions.give_back,
+            encounter_id=stay,
+            entry_id=entry_id,
+            amount_fen=fen,
+            asked_by=uuid4(),
+            alone_fen_max=FEN_MAX,
+        )
 
     async def refund(self, stay: UUID, entry_id: UUID) -> Any:
-        return await self.do(actions.refund_deposit, encounter_id=stay, entry_id=entry_id)
+        return await self.refund_part(stay, entry_id, None)
 
     async def settle(self, stay: UUID, quoted_fen: int, method: str = "cash") -> Any:
         return await self.do(actions.settle_account, encounter_id=stay, quoted_fen=quoted_fen, method=method)

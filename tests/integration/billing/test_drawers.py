@@ -7,10 +7,11 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from services.billing import actions, drawer_actions
+from services.billing import actions, drawer_actions, refund_actions
 from services.billing.drawer import Counted, NoOpenShift, ReasonNeeded, Shift, ShiftOpen
 from shared.access.roles import Role
 from shared.db import transaction
+from shared.money import FEN_MAX
 from tests.integration.billing.conftest import Desk, Doors
 
 pytestmark = pytest.mark.asyncio
@@ -25,6 +26,17 @@ async def by(desk: Desk, cashier: UUID, action: Any, **facts: Any) -> Any:
 
 async def take(desk: Desk, cashier: UUID, stay: UUID, fen: int, method: str = "cash") -> Any:
     return await by(desk, cashier, actions.take_deposit, encounter_id=stay, amount_fen=fen, method=method)
+
+
+async def give_back(desk: Desk, cashier: UUID, stay: UUID, entry_id: UUID, fen: int) -> Any:
+    return await desk.do(
+        refund_actions.give_back,
+        encounter_id=stay,
+        entry_id=entry_id,
+        amount_fen=fen,
+        asked_by=cashier,
+        alone_fen_max=FEN_MAX,
+    )
 
 
 async def start(desk: Desk, cashier: UUID, float_fen: int = 500_00) -> Any:
@@ -44,7 +56,7 @@ async def test_a_drawer_counts_its_own_cash_and_nothing_else(desk: Desk):
     await take(desk, anna, stay, 33_00, "bank_card")
     await take(desk, ben, stay, 55_00)
     deposit = await take(desk, anna, stay, 20_05)
-    await by(desk, anna, actions.refund_deposit, encounter_id=stay, entry_id=deposit.entry_id, amount_fen=5)
+    await give_back(desk, anna, stay, deposit.entry_id, 5)
     assert await finish(desk, anna, 619_99) == ReasonNeeded(-1)
     counted = await finish(desk, anna, 619_99, "miscounted_change")
     assert isinstance(counted, Counted)
