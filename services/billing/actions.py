@@ -234,12 +234,14 @@ async def take_deposit(
     posting = domain.deposit(account, new_id(), amount_fen=amount_fen, money=MONEY_OF[method])
     if not isinstance(posting, Posting):
         return posting
-    return await post_deposit(tx, account, posting, method=method)
+    return await post_deposit(tx, account, posting, method=method, cashier=tx.actor)
 
 
-async def post_deposit(tx: Transaction, account: Account, posting: Posting, *, method: str) -> Deposited:
-    """Write a deposit that was decided, and announce it."""
-    await store.post_entries(tx, account.id, (posting,), cashier=tx.actor)
+async def post_deposit(
+    tx: Transaction, account: Account, posting: Posting, *, method: str, cashier: UUID | None
+) -> Deposited:
+    """Write a deposit that was decided, cash into the drawer of `cashier`, and announce it."""
+    await store.post_entries(tx, account.id, (posting,), cashier=cashier)
     faults.reached("K6")
     outbox.append(
         tx,
@@ -285,11 +287,13 @@ async def decide_refund(
     return RefundDecided(account, entry, decided)
 
 
-async def post_refund(tx: Transaction, refund: RefundDecided, *, cashier: UUID | None) -> Refunded:
+async def post_refund(
+    tx: Transaction, refund: RefundDecided, *, cashier: UUID | None, pays_out: bool = True
+) -> Refunded:
     """Give a deposit, or a part of it, back to where it came from; taking it again is the way back.
 
     What came through the channel goes back through it: the refund is ordered here and looked after until it is done. Cash
-    leaves the drawer of `cashier`.
+    leaves the drawer of `cashier`. Money that moves to another account is not paid out.
     """
     account, amount_fen = refund.account, refund.amount_fen
     match refund.by:
@@ -299,7 +303,7 @@ async def post_refund(tx: Transaction, refund: RefundDecided, *, cashier: UUID |
             await store.post_entries(tx, account.id, (posting,), cashier=cashier)
     faults.reached("K6")
     refund_id, deposit_id = refund.by.entry_id, refund.deposit.id
-    if refund.deposit.money is LedgerAccount.CHANNEL:
+    if pays_out and refund.deposit.money is LedgerAccount.CHANNEL:
         await order_refund(tx, entry_id=refund_id, deposit_id=deposit_id, amount_fen=amount_fen)
     outbox.append(
         tx,

@@ -9,7 +9,16 @@ from services.billing import refund_actions, refund_store
 from services.billing.actions import Refunded
 from services.billing.api_desk import cursor_after, cursor_of
 from services.billing.api_refusals import check_ward, refuse
-from services.billing.refund_actions import Asked, AskedAlready, DecidedAlready, NoRequest, OwnRequest, Turned
+from services.billing.refund_actions import (
+    Asked,
+    AskedAlready,
+    DecidedAlready,
+    Moved,
+    NoRequest,
+    NotTheirs,
+    OwnRequest,
+    Turned,
+)
 from services.billing.settings import DeskRules
 from shared.access.policy import Permission
 from shared.contracts.envelope import Code
@@ -25,6 +34,13 @@ class Refund(FactBody):
     amount_fen: PositiveFen | None = None
 
 
+class Move(FactBody):
+    """Which account of the same patient the deposit, or a part of it, goes to."""
+
+    to_encounter_id: UUID
+    amount_fen: PositiveFen | None = None
+
+
 class TurningDown(Body):
     """Why a refund is not given."""
 
@@ -35,6 +51,7 @@ def refund_router(door: Door, desk: DeskRules) -> APIRouter:
     """Return the routes of refunds."""
     routes = APIRouter(responses=PROBLEM_RESPONSES)
     _refund_route(routes, door, desk)
+    _move_route(routes, door)
     _request_routes(routes, door)
     return routes
 
@@ -76,6 +93,35 @@ def _refund_route(routes: APIRouter, door: Door, desk: DeskRules) -> None:
                 return Answered(answer, "refund-request", outcome.request_id, outcome.account.patient_tok, status=202)
             answer = _shown(outcome, entry_id)
             return Answered(answer, "deposit", entry_id, outcome.account.patient_tok, status=201)
+
+        return await door.command(request, Permission.DEPOSITS_REFUND, act, body=body)
+
+
+def _move_route(routes: APIRouter, door: Door) -> None:
+    @routes.post(
+        "/encounters/{encounter_id}/deposits/{entry_id}/move",
+        status_code=201,
+        summary="Move a deposit to another account of the same patient",
+    )
+    async def post_move(request: Request, encounter_id: UUID, entry_id: UUID, body: Move) -> Response:
+        async def act(tx: Transaction, caller: Caller) -> Answered:
+            tx.correlation_id = encounter_id
+            outcome = await refund_actions.move_deposit(
+                tx,
+                encounter_id=encounter_id,
+                entry_id=entry_id,
+                amount_fen=body.amount_fen,
+                to_encounter_id=body.to_encounter_id,
+            )
+            if isinstance(outcome, NotTheirs):
+                raise Refused("The patient has no such other account.", code="not_their_account")
+            if not isinstance(outcome, Moved):
+                refuse(outcome, encounter_id)
+            left, came = outcome.left, outcome.came
+            for account in (left.account, came.account):
+                check_ward(caller, Permission.DEPOSITS_REFUND, account.ward, account.encounter_id)
+            answer = {**_shown(left, entry_id), "to_account_id": came.account.id, "to_entry_id": came.entry_id}
+            return Answered(answer, "deposit", entry_id, left.account.patient_tok, status=201)
 
         return await door.command(request, Permission.DEPOSITS_REFUND, act, body=body)
 

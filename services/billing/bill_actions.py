@@ -323,7 +323,7 @@ async def pay_at_desk(
     posting = domain.deposit(account, new_id(), amount_fen=amount_fen, money=MONEY_OF[method], for_bill=True)
     if not isinstance(posting, Posting):
         return posting
-    await actions.post_deposit(tx, account, posting, method=method)
+    await actions.post_deposit(tx, account, posting, method=method, cashier=tx.actor)
     deposits = (*locked.deposits, Deposit(posting.entry_id, amount_fen, MONEY_OF[method]))
     return await _settle_when_covered(tx, account, deposits, bill)
 
@@ -418,7 +418,7 @@ async def take_paid_order(tx: Transaction, payment_id: UUID, order: Order) -> Li
             for_bill=account.state == "billing",
         )
     if isinstance(posting, Posting):
-        await actions.post_deposit(tx, account, posting, method=payment.method)
+        await actions.post_deposit(tx, account, posting, method=payment.method, cashier=tx.actor)
     else:
         overpaid = Posting(entry_id, "overpaid", LedgerAccount.CHANNEL, LedgerAccount.OVERPAID, order.amount_fen)
         await store.post_entries(tx, account.id, (overpaid,))

@@ -344,8 +344,14 @@ async def find_payment(
 
 
 async def find_payment_of_deposit(tx: Transaction, entry_id: UUID) -> UUID | None:
-    """Return the payment whose money a ledger entry brought in."""
-    found: UUID | None = await tx.conn.fetchval("SELECT id FROM payment WHERE entry_id = $1", entry_id)
+    """Return the payment whose money a deposit is, wherever it was moved from."""
+    found: UUID | None = await tx.conn.fetchval(
+        "WITH RECURSIVE came(entry_id) AS (SELECT $1::uuid UNION ALL"
+        "  SELECT coalesce(o.deposit_id, o.reverses) FROM came c JOIN deposit_move m ON m.in_entry_id = c.entry_id"
+        "  JOIN entry o ON o.id = m.out_entry_id)"
+        " SELECT p.id FROM came c JOIN payment p USING (entry_id)",
+        entry_id,
+    )
     return found
 
 

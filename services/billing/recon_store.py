@@ -120,7 +120,9 @@ async def list_cash_outside_shifts(tx: Transaction, within: Bounds) -> list[Diff
     rows = await tx.conn.fetch(
         "SELECT coalesce(e.cashier::text, 'nobody') AS key, sum(l.fen)::bigint AS fen FROM entry e"
         " JOIN line l ON l.entry_id = e.id AND l.ledger_account_id = $3"
-        " WHERE e.recorded_at >= $1 AND e.recorded_at < $2 AND e.cash_shift_id IS NULL GROUP BY 1 ORDER BY 1",
+        " WHERE e.recorded_at >= $1 AND e.recorded_at < $2 AND e.cash_shift_id IS NULL"
+        "   AND NOT EXISTS (SELECT FROM deposit_move m WHERE e.id IN (m.out_entry_id, m.in_entry_id))"
+        " GROUP BY 1 ORDER BY 1",
         *within,
         LedgerAccount.CASH,
     )

@@ -1,4 +1,4 @@
-"""Giving deposits back: small sums by one person, large ones when a second person agrees. One action = one transaction.
+"""Giving deposits back, small sums by one person and large ones by two, or to another account. One action = one transaction.
 
 What one account got back by one person's word is added up over 24 hours, so that a large sum in small parts is a large sum.
 """
@@ -6,9 +6,9 @@ What one account got back by one person's word is added up over 24 hours, so tha
 from dataclasses import dataclass
 from uuid import UUID
 
-from services.billing import actions, domain, refund_store
-from services.billing.actions import RefundDecided, Refunded
-from services.billing.domain import Account, AlreadyReversed, NoAccount, NoSuchEntry, NotOpen, TooMuch
+from services.billing import actions, domain, refund_store, store
+from services.billing.actions import Deposited, RefundDecided, Refunded
+from services.billing.domain import Account, AlreadyReversed, NoAccount, NoSuchEntry, NotOpen, Posting, TooMuch
 from services.billing.refund_store import RefundRequest
 from shared.db import Transaction
 from shared.ids import new_id
@@ -52,6 +52,19 @@ class Turned:
     """The request is refused; nothing was given back."""
 
     request: RefundRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """The money is on the other account now."""
+
+    left: Refunded
+    came: Deposited
+
+
+@dataclass(frozen=True, slots=True)
+class NotTheirs:
+    """There is no such other account of this patient."""
 
 
 async def give_back(
@@ -106,6 +119,31 @@ async def turn_down(
         return request
     await refund_store.mark_decided(tx, request_id, decided_by=decided_by, refund_entry_id=None, reason=reason)
     return Turned(request)
+
+
+async def move_deposit(
+    tx: Transaction, *, encounter_id: UUID, entry_id: UUID, amount_fen: int | None, to_encounter_id: UUID
+) -> Moved | NotTheirs | NoRefund:
+    """Move a deposit, or a part of it, to another account of the same patient; the money stays where it lies (R15).
+
+    A later refund still goes back to where the money first came from.
+    """
+    for stay in sorted((encounter_id, to_encounter_id)):  # one order for all, so that two moves never wait in a circle
+        await store.lock_account(tx, stay)
+    decided = await actions.decide_refund(tx, encounter_id=encounter_id, entry_id=entry_id, amount_fen=amount_fen)
+    if not isinstance(decided, RefundDecided):
+        return decided
+    target = await store.lock_account(tx, to_encounter_id)
+    if target is None or target.id == decided.account.id or target.patient_tok != decided.account.patient_tok:
+        return NotTheirs()
+    assert decided.deposit.money is not None, "A deposit is some money."
+    posting = domain.deposit(target, new_id(), amount_fen=decided.amount_fen, money=decided.deposit.money)
+    if not isinstance(posting, Posting):
+        return posting
+    left = await actions.post_refund(tx, decided, cashier=None, pays_out=False)
+    came = await actions.post_deposit(tx, target, posting, method="moved", cashier=None)
+    await refund_store.insert_move(tx, out_entry_id=left.entry_id, in_entry_id=came.entry_id)
+    return Moved(left, came)
 
 
 async def _lock(tx: Transaction, request_id: UUID) -> RefundRequest | NoRequest | DecidedAlready:

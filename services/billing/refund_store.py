@@ -1,4 +1,4 @@
-"""SQL of refunds that need a second person. One function, one statement."""
+"""SQL of refunds that need a second person, and of deposits that moved. One function, one statement."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,7 +26,8 @@ async def sum_given_back_alone(tx: Transaction, account_id: UUID) -> int:
         "SELECT coalesce(sum(l.fen), 0)::bigint FROM entry e JOIN line l ON l.entry_id = e.id AND l.fen > 0"
         " WHERE e.account_id = $1 AND e.at > $2::timestamptz - interval '24 hours'"
         "   AND (e.kind = 'part_refunded' OR (e.kind = 'reversal' AND e.reason = 'refund'))"
-        "   AND NOT EXISTS (SELECT FROM refund_request r WHERE r.refund_entry_id = e.id)",
+        "   AND NOT EXISTS (SELECT FROM refund_request r WHERE r.refund_entry_id = e.id)"
+        "   AND NOT EXISTS (SELECT FROM deposit_move m WHERE m.out_entry_id = e.id)",
         account_id,
         tx.now,
     )
@@ -72,6 +73,16 @@ async def mark_decided(
         refund_entry_id,
         reason,
         tx.now,
+    )
+
+
+async def insert_move(tx: Transaction, *, out_entry_id: UUID, in_entry_id: UUID) -> None:
+    """Tie what left one account to what came into the other; moves_are_even refuses another sum, money or patient."""
+    await tx.conn.execute(
+        "INSERT INTO deposit_move (out_entry_id, in_entry_id, moved_by) VALUES ($1, $2, $3)",
+        out_entry_id,
+        in_entry_id,
+        tx.actor,
     )
 
 

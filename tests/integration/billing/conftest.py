@@ -49,11 +49,15 @@ class Desk:
             tx.correlation_id = event.encounter_id  # type: ignore[attr-defined]
             await handler(tx, event, envelope)
 
-    async def open(self, ward: str | None = None) -> UUID:
+    async def open(self, ward: str | None = None, patient_tok: UUID | None = None) -> UUID:
         """Open the account of a new stay and return the stay."""
         encounter_id = uuid4()
         await self.do(
-            actions.open_account, encounter_id=encounter_id, patient_tok=uuid4(), payer_kind="self_pay", day_case=False
+            actions.open_account,
+            encounter_id=encounter_id,
+            patient_tok=patient_tok or uuid4(),
+            payer_kind="self_pay",
+            day_case=False,
         )
         if ward is not None:
             await self.do(actions.note_ward, encounter_id=encounter_id, ward=ward)

@@ -2,18 +2,20 @@
 
 import asyncio
 from collections import Counter
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
 
-from services.billing import refund_actions
+from services.billing import recon_store, refund_actions
 from services.billing.actions import Refunded
 from services.billing.domain import AlreadyReversed, NotOpen
-from services.billing.refund_actions import Asked, AskedAlready, DecidedAlready, OwnRequest, Turned
+from services.billing.refund_actions import Asked, AskedAlready, DecidedAlready, Moved, NotTheirs, OwnRequest, Turned
 from shared.access.roles import Role
-from tests.integration.billing.conftest import Desk, Doors
+from shared.db import transaction
+from tests.integration.billing.conftest import NOON, Desk, Doors
 
 pytestmark = pytest.mark.asyncio
 ALONE_FEN_MAX = 1_000_00
@@ -135,3 +137,65 @@ async def test_at_the_doors_a_clerk_asks_and_another_agrees(doors: Doors):
     assert await decide(ben, "refusal", {"reason": "not_due"}) == (409, "request_decided")
     assert (await doors.http.get(at, headers=ben)).json() == {"requests": [], "next": None}
     assert await doors.desk.account(stay) == ("open", 0, 0)
+
+
+# ---- to another account of the patient -------------------------------------------------------------------------------
+
+
+async def move(desk: Desk, stay: UUID, deposit: UUID, to: UUID, fen: int | None = None) -> Any:
+    return await desk.do(
+        refund_actions.move_deposit, encounter_id=stay, entry_id=deposit, amount_fen=fen, to_encounter_id=to
+    )
+
+
+async def test_a_deposit_moves_to_the_patients_other_account_and_no_money_moves(desk: Desk):
+    patient = uuid4()
+    day_case, stay = await desk.open(patient_tok=patient), await desk.open(patient_tok=patient)
+    deposit = (await desk.deposit(day_case, 800_00)).entry_id
+    before = await desk.balances()
+    moved = await move(desk, day_case, deposit, stay, 300_00)
+    assert isinstance(moved, Moved)
+    assert (await desk.account(day_case), await desk.account(stay)) == (("open", 0, 500_00), ("open", 0, 300_00))
+    assert isinstance(await move(desk, day_case, deposit, stay), Moved)
+    assert (await desk.account(day_case), await desk.account(stay)) == (("open", 0, 0), ("open", 0, 800_00))
+    assert await desk.balances() == before
+    assert isinstance(await desk.refund(stay, moved.came.entry_id), Refunded)
+    assert await desk.balances() == {"cash": 500_00, "deposits": -500_00}
+
+
+async def test_a_deposit_never_moves_to_somebody_else_or_to_no_account(desk: Desk):
+    stay, other = await desk.open(), await desk.open()
+    deposit = (await desk.deposit(stay, 800_00)).entry_id
+    for target in (other, stay, uuid4()):
+        assert await move(desk, stay, deposit, target) == NotTheirs()
+    assert await desk.account(stay) == ("open", 0, 800_00)
+
+
+async def test_moves_against_each_other_never_wait_in_a_circle_and_lose_no_fen(desk: Desk):
+    patient = uuid4()
+    one, two = await desk.open(patient_tok=patient), await desk.open(patient_tok=patient)
+    here = [(await desk.deposit(one, 10_00)).entry_id for _ in range(20)]
+    there = [(await desk.deposit(two, 10_00)).entry_id for _ in range(20)]
+    moved = await asyncio.gather(
+        *(move(desk, one, deposit, two) for deposit in here), *(move(desk, two, deposit, one) for deposit in there)
+    )
+    assert {type(each) for each in moved} == {Moved}
+    assert (await desk.account(one), await desk.account(two)) == (("open", 0, 200_00), ("open", 0, 200_00))
+
+
+async def test_a_move_is_no_cash_outside_the_drawers(desk: Desk):
+    patient = uuid4()
+    one, two = await desk.open(patient_tok=patient), await desk.open(patient_tok=patient)
+    deposit = (await desk.deposit(one, 10_00)).entry_id
+    before = await desk.value("SELECT count(*) FROM entry WHERE cash_shift_id IS NULL")
+    await move(desk, one, deposit, two)
+    async with transaction(desk.db) as tx:
+        found = await recon_store.list_cash_outside_shifts(tx, (NOON - timedelta(days=999), NOON + timedelta(days=999)))
+    assert (before, [difference.ours_fen for difference in found]) == (1, [10_00])
+
+
+async def test_the_database_itself_refuses_an_uneven_move(desk: Desk):
+    one, two = await desk.open(), await desk.open()
+    here, there = (await desk.deposit(one, 10_00)).entry_id, (await desk.deposit(two, 10_00)).entry_id
+    with pytest.raises(asyncpg.CheckViolationError, match="same patient"):
+        await desk.value("INSERT INTO deposit_move VALUES ($1, $2)", here, there)

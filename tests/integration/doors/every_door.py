@@ -183,6 +183,7 @@ DOORS = (
     At("beds", "POST", "/queue-look", {"token": "zhugekongming-7731-zhugekongming"}, fact=False, once=False, public=True),
     At("billing", "POST", "/encounters/{lying}/deposits", {"amount_fen": 100, "method": "cash"}, (409, "no_account_yet")),
     At("billing", "POST", "/encounters/{lying}/deposits/{deposit}/refund", {}, (404, "no_account")),
+    At("billing", "POST", "/encounters/{lying}/deposits/{deposit}/move", {"to_encounter_id": "{wanted}"}, (404, "no_account")),
     At("billing", "POST", "/refund-requests/{charge}/approval", None, (404, "no_such_request"), fact=False),
     At("billing", "POST", "/refund-requests/{charge}/refusal", {"reason": CANARY}, (404, "no_such_request"), fact=False),
     At("billing", "POST", "/encounters/{lying}/charges", {"item": CANARY, "amount_fen": 100}, (409, "no_account_yet")),

@@ -1,4 +1,5 @@
--- A large refund needs a second person: one asks, another says yes, and only then the money leaves.
+-- A large refund needs a second person: one asks, another says yes, and only then the money leaves. A deposit may move to
+-- another account of the same patient.
 
 SELECT set_config('search_path', format('%I, pg_temp', current_schema()), true);
 
@@ -33,4 +34,25 @@ END $$;
 CREATE TRIGGER request_is_only_decided BEFORE UPDATE ON refund_request FOR EACH ROW EXECUTE FUNCTION refuse_request_change();
 CREATE TRIGGER request_is_not_deleted BEFORE DELETE ON refund_request FOR EACH ROW EXECUTE FUNCTION refuse_change();
 
+CREATE TABLE deposit_move (
+    out_entry_id uuid PRIMARY KEY REFERENCES entry,
+    in_entry_id uuid NOT NULL UNIQUE REFERENCES entry,
+    moved_by uuid
+);
+COMMENT ON TABLE deposit_move IS 'Prepaid money that went from one account of a patient to another: what gave it back, and what took it in. The money itself did not move.';
+CREATE TRIGGER deposit_move_is_append_only BEFORE UPDATE OR DELETE ON deposit_move FOR EACH ROW EXECUTE FUNCTION refuse_change();
+
+CREATE FUNCTION refuse_uneven_move() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    IF (SELECT sum(l.fen) FROM line l WHERE l.entry_id IN (NEW.out_entry_id, NEW.in_entry_id) AND l.ledger_account_id >= 20) <> 0
+       OR (SELECT count(DISTINCT a.patient_tok) FROM entry e JOIN account a ON a.id = e.account_id
+           WHERE e.id IN (NEW.out_entry_id, NEW.in_entry_id)) <> 1 THEN
+        RAISE EXCEPTION 'What leaves one account of a patient comes into another one of the same patient, to the fen and in the same money.'
+            USING ERRCODE = '23514', CONSTRAINT = 'moves_are_even';
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER moves_are_even AFTER INSERT ON deposit_move FOR EACH ROW EXECUTE FUNCTION refuse_uneven_move();
+
+-- check: SELECT count(*) = 0 FROM deposit_move
 -- check: SELECT count(*) = 0 FROM refund_request
