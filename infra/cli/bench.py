@@ -18,6 +18,7 @@ NAMES = {
     "relay": ("infra.bench.delivery", "bench_relay"),
     "consumer": ("infra.bench.delivery", "bench_consumer"),
     "beds": ("infra.bench.beds", "bench_beds"),
+    "board": ("infra.bench.board", "bench_board"),
     "charges": ("infra.bench.charges", "bench_charges"),
 }
 
