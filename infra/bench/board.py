@@ -61,7 +61,7 @@ async def _open_boards(url: str, token: str, count: int) -> list[tuple[asyncio.T
     found = []
     loop = asyncio.get_running_loop()
     for _ in range(count):
-        transport, board = await loop.create_connection(_Board, address.hostname, address.port or 80)
+        transport, board = await loop.create_connection(_Board, address.hostname or "", address.port or 80)
         transport.write(request)
         found.append((transport, board))
     async with asyncio.timeout(SEEN_SECONDS_MAX):
