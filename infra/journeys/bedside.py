@@ -235,4 +235,4 @@ async def play_bedside_day(client: Client, simulators: Simulators) -> list[Settl
 
 def psn_no_of(encounter_id: UUID) -> str:
     """Return the number under which the simulated fund insures whoever stays here; it knows the class by its beginning."""
-    return f"310{encounter_id.hex[:17]}"
+    return f"310{encounter_id.hex[-17:]}"
