@@ -24,14 +24,15 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared import faults, telemetry
+from shared import telemetry
 from shared.access.actor import Actor
 from shared.access.policy import MATRIX, Permission, require, scope_of
 from shared.access.policy import Scope as Reach
 from shared.access.roles import Role
 from shared.access.tokens import TokenVerifier
+from shared.commands import Acted, Command, Known, Together, do_alone
 from shared.contracts.envelope import Instant, Source
-from shared.db import CONTENTION, RETRYABLE, AuditRow, Database, Transaction
+from shared.db import CONTENTION, RETRYABLE, AuditRow, Connection, Database, Transaction
 from shared.errors import (
     BadRequest,
     Forbidden,
@@ -406,6 +407,7 @@ class Door:
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self._together = Together(db)
 
     @property
     def db(self) -> Database:
@@ -419,8 +421,11 @@ class Door:
         action: Action,
         *,
         body: BaseModel | None = None,
+        alike: object = None,
     ) -> Response:
         """Do `action` once for this Idempotency-Key, with its events and audit row, or change nothing (R1, R2, R3).
+
+        Commands that name what they lock first (`alike`) share a commit with others that come at the same time.
 
         Raises:
             Problem: the refusal; the transaction was rolled back. Unavailable: not known or not possible now; the same
@@ -439,14 +444,18 @@ class Door:
         except Forbidden:
             await self._audit_denial(request, actor, Permission.FACTS_IMPORT)
             raise
-        route = _route_of(request)
-        text = b"" if body is None else body.model_dump_json().encode()
-        body_hash = hashlib.sha256(f"{request.method} {request.url.path}\n".encode() + text).digest()[:16]
+        command = self._command(request, caller, action, key, body, occurred_at, source, alike)
         deadline = asyncio.get_running_loop().time() + wait_seconds_of(request)
         tries = 0
         while True:
             try:
-                return await self._try_once(request, caller, action, key, route, body_hash, occurred_at, source)
+                together = None if alike is None else await self._together.do(command)
+                done = together or await do_alone(self._db, command)
+                if isinstance(done, Known):
+                    return _stored_answer(done, _body_hash(request, body))
+                telemetry.name_encounter(done.tx.correlation_id)
+                answered: Answered = done.answered
+                return _response(answered.status, done.content, answered.etag, answered.location, repeated=False)
             except NotYet as not_yet:
                 await self._wait_for(not_yet, deadline)
             except _RACES as error:
@@ -459,58 +468,37 @@ class Door:
             except RETRYABLE as error:
                 tries = await _again_or_give_up(tries + 2, error)
 
-    async def _try_once(
+    def _command(
         self,
         request: Request,
         caller: Caller,
         action: Action,
         key: str,
-        route: str,
-        body_hash: bytes,
+        body: BaseModel | None,
         occurred_at: datetime | None,
         source: str,
-    ) -> Response:
-        actor = caller.actor
-        async with self._db.pool.acquire(timeout=10) as conn:
-            faults.reached("K18")
-            transaction = conn.transaction()
-            await transaction.start()
-            try:
-                first = await conn.fetchrow(_FIRST, actor.user_id, key)
-                assert first is not None
-                if first["status"] is not None:
-                    stored = _stored_answer(first, body_hash)
-                    await transaction.rollback()
-                    return stored
-                if not first["locked"]:
-                    raise Refused(
-                        "The first request with this key is still being worked on.",
-                        code="in_progress",
-                        retry_after_seconds=1,
-                    )
-                tx = Transaction(
-                    conn=conn,
-                    now=occurred_at or self._db.clock.stamp(first["now"]),
-                    actor=actor.user_id,
-                    source=source,
-                    traceparent=telemetry.current_traceparent(),
-                )
-                answered = await action(tx, caller)
-                telemetry.name_encounter(tx.correlation_id)
-                tx.role = caller.said_role
-                tx.audits.append(_audit_row(_route_of(request), answered))
-                content = _json(answered.body)
-                await outbox.flush(
-                    tx,
-                    outbox.Answer(actor.user_id, key, route, body_hash, answered.status, _remember(answered, content)),
-                )
-            except BaseException:
-                await transaction.rollback()
-                raise
-            await transaction.commit()
-        faults.reached("K19")
-        self._db.committed(tx)
-        return _response(answered.status, content, answered.etag, answered.location, repeated=False)
+        alike: object,
+    ) -> Command:
+        route, body_hash, traceparent = _route_of(request), _body_hash(request, body), telemetry.current_traceparent()
+        actor_id = caller.actor.user_id
+
+        async def act(conn: Connection, now: datetime) -> Acted:
+            tx = Transaction(
+                conn=conn,
+                now=occurred_at or self._db.clock.stamp(now),
+                actor=actor_id,
+                source=source,
+                traceparent=traceparent,
+            )
+            answered = await action(tx, caller)
+            tx.role = caller.said_role
+            tx.audits.append(_audit_row(route, answered))
+            content = _json(answered.body)
+            remembered = _remember(answered, content)
+            answer = outbox.Answer(actor_id, key, route, body_hash, answered.status, remembered)
+            return Acted(tx, answer, answered, content)
+
+        return Command(actor_id, key, act, None if alike is None else str(alike))
 
     async def query(self, request: Request, permission: Permission, read: Action) -> Response:
         """Read, and write who read what of whom into the audit before the answer leaves (S3)."""
@@ -567,11 +555,10 @@ class Door:
 
 _RACES: tuple[type[BaseException], ...] = (asyncpg.UniqueViolationError, *CONTENTION)
 
-_FIRST = """
-SELECT clock_timestamp() AS now, pg_try_advisory_xact_lock(hashtextextended($1::uuid::text || $2, 18)) AS locked,
-       i.status, i.response, i.body_hash
-FROM (SELECT 1) one LEFT JOIN idem i ON i.actor = $1 AND i.key = $2
-"""
+
+def _body_hash(request: Request, body: BaseModel | None) -> bytes:
+    text = b"" if body is None else body.model_dump_json().encode()
+    return hashlib.sha256(f"{request.method} {request.url.path}\n".encode() + text).digest()[:16]
 
 
 def _fact_time(body: BaseModel | None, caller: Caller) -> tuple[datetime | None, str]:
@@ -600,12 +587,12 @@ def _remember(answered: Answered, content: bytes) -> str:
     return orjson.dumps({"etag": answered.etag, "location": answered.location}).decode() + "\n" + content.decode()
 
 
-def _stored_answer(row: Any, body_hash: bytes) -> Response:
-    if row["body_hash"] != body_hash:
+def _stored_answer(known: Known, body_hash: bytes) -> Response:
+    if known.body_hash != body_hash:
         raise Invalid("This Idempotency-Key was used for another request.", code="idempotency_key_reused")
-    extra, _, content = row["response"].partition("\n")
+    extra, _, content = known.response.partition("\n")
     kept = orjson.loads(extra)
-    return _response(row["status"], content.encode(), kept["etag"], kept["location"], repeated=True)
+    return _response(known.status, content.encode(), kept["etag"], kept["location"], repeated=True)
 
 
 def _response(status: int, content: bytes, etag: int | None, location: str | None, *, repeated: bool) -> Response:

@@ -234,7 +234,7 @@ def _charge_routes(routes: APIRouter, door: Door) -> None:
             }
             return Answered(answer, "charge", outcome.entry_id, outcome.patient_tok, status=201)
 
-        return await door.command(request, Permission.CHARGES_POST, act, body=body)
+        return await door.command(request, Permission.CHARGES_POST, act, body=body, alike=encounter_id)
 
     @routes.post(
         "/encounters/{encounter_id}/charges/{entry_id}/reversal", status_code=201, summary="Reverse a wrong charge"

@@ -289,6 +289,15 @@ class Errands:
         if payment.state == "created":
             call = self.channel.create_order(payment.order_no, payment.amount_fen, payment.method, payment.expires_at)
             made = await self._ask(db, payment.order_no, payment.account_id, "channel", "create", call)
+            if isinstance(made, Declined):
+                # Believing a wrong refusal would take the family's money twice.
+                query = self.channel.query_order(payment.order_no)
+                known = await self._ask(db, f"{payment.order_no}.query", payment.account_id, "channel", "query", query)
+                if isinstance(known, Done) and known.value is not None and known.value.state != "unpaid":
+                    await self.write_order(db, errand, payment, known)
+                    return
+                if not isinstance(known, Done) or known.value is not None:
+                    made = Unknown("unreadable")
             await self._write_created(db, errand, payment, made)
             return
         if payment.state not in bill_store.PAYABLE:

@@ -65,7 +65,8 @@ audited AS (
 """
 _ANSWER = """
 answered AS (
-    INSERT INTO idem (actor, key, route, body_hash, status, response) VALUES ($20, $21, $22, $23, $24, $25)
+    INSERT INTO idem (actor, key, route, body_hash, status, response)
+    SELECT * FROM unnest($20::uuid[], $21::text[], $22::text[], $23::bytea[], $24::int[], $25::text[])
 )
 """
 _FLUSH_EVENTS = f"WITH {_EVENTS} SELECT"
@@ -121,41 +122,51 @@ def _event_columns(events: Sequence[PendingEvent]) -> tuple[list[object], ...]:
     return columns
 
 
-async def flush(tx: Transaction, answer: Answer | None = None) -> None:
-    """Write the events, audit rows and remembered answer of `tx` in one statement.
+def _audit_columns(txs: Sequence[Transaction]) -> list[list[object]]:
+    rows = [
+        (
+            tx.actor,
+            tx.role,
+            row.action,
+            row.object_type,
+            row.object_id,
+            row.patient_tok,
+            row.purpose,
+            row.outcome,
+        )
+        for tx in txs
+        for row in tx.audits
+    ]
+    return [[row[column] for row in rows] for column in range(8)]
+
+
+async def flush(tx: Transaction) -> None:
+    """Write the events and audit rows of `tx` in one statement.
+
+    Raises:
+        asyncpg.UniqueViolationError: another change of the same aggregate was first.
+    """
+    columns = _event_columns(tx.events)
+    if tx.audits:
+        await tx.conn.execute(_FLUSH_ALL, *columns, *_audit_columns([tx]))
+    elif tx.events:
+        await tx.conn.execute(_FLUSH_EVENTS, *columns)
+
+
+async def flush_answered(txs: Sequence[Transaction], answers: Sequence[Answer]) -> None:
+    """Write events, audit rows and remembered answers of commands that share a database transaction in one statement.
 
     Raises:
         asyncpg.UniqueViolationError: another request with the same key, or another change of the same aggregate, was first.
     """
-    columns = _event_columns(tx.events)
-    if answer is None and not tx.audits:
-        if tx.events:
-            await tx.conn.execute(_FLUSH_EVENTS, *columns)
+    if not txs:
         return
-    audit_columns: list[list[object]] = [
-        [tx.actor] * len(tx.audits),
-        [tx.role] * len(tx.audits),
-        [row.action for row in tx.audits],
-        [row.object_type for row in tx.audits],
-        [row.object_id for row in tx.audits],
-        [row.patient_tok for row in tx.audits],
-        [row.purpose for row in tx.audits],
-        [row.outcome for row in tx.audits],
-    ]
-    if answer is None:
-        await tx.conn.execute(_FLUSH_ALL, *columns, *audit_columns)
-    else:
-        await tx.conn.execute(
-            _FLUSH_ANSWER,
-            *columns,
-            *audit_columns,
-            answer.actor,
-            answer.key,
-            answer.route,
-            answer.body_hash,
-            answer.status,
-            answer.response,
-        )
+    await txs[0].conn.execute(
+        _FLUSH_ANSWER,
+        *_event_columns([event for tx in txs for event in tx.events]),
+        *_audit_columns(txs),
+        *zip(*((a.actor, a.key, a.route, a.body_hash, a.status, a.response) for a in answers), strict=True),
+    )
 
 
 @dataclass(frozen=True, slots=True)

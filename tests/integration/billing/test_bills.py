@@ -148,6 +148,20 @@ async def test_cash_is_not_taken_while_a_code_can_still_be_paid(world: World):
     await history.check()
 
 
+async def test_a_code_the_channel_wrongly_refused_is_not_forgotten_when_the_family_pays_it(world: World):
+    history = await a_stay(world, 80_00)
+    await quoted(history)
+    await history.do(("confirm",))
+    await history.do(("channel_fault", "create", "contradict"))
+    await history.do(("channel_fault", "query", "silent_before"))
+    await history.do(("order", 100))  # made, answered with a refusal, and nobody can be asked about it
+    await history.do(("family_pays", 0))
+    await history.do(("errands_until_known",))
+    assert await state_of(history) == "settled"
+    await history.come_to_rest()
+    await history.check()
+
+
 async def test_several_ways_of_paying_come_together_on_one_bill(world: World):
     history = await a_stay(world, 100_00)
     await quoted(history)

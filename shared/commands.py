@@ -1,0 +1,160 @@
+"""Commands of people: done once for their idempotency key, alone or, where many come at the same time, in one commit together.
+
+A commit waits for the disk, and so does everybody behind it. Commands that arrive while one commit is under way share the
+next: each still has its own key, audit row, events and answer. When anything in such a batch goes wrong, nothing of it is
+done, and each is done alone.
+"""
+
+import asyncio
+import contextvars
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from shared import faults
+from shared.db import Connection, Database, Transaction
+from shared.errors import Refused
+from shared.messaging import outbox
+
+log = structlog.get_logger()
+
+TOGETHER_MAX = 32
+TOGETHER_LOCK_MILLISECONDS = 200
+"""How long a batch waits for a row: nobody should wait long for what somebody else is doing."""
+
+_FIRST = """
+SELECT clock_timestamp() AS now, pg_try_advisory_xact_lock(hashtextextended(w.actor::text || w.key, 18)) AS locked,
+       i.status, i.response, i.body_hash
+FROM unnest($1::uuid[], $2::text[]) WITH ORDINALITY AS w(actor, key, no) LEFT JOIN idem i USING (actor, key) ORDER BY w.no
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Acted:
+    """What a command did in its transaction, and what it is answered."""
+
+    tx: Transaction
+    answer: outbox.Answer
+    answered: Any
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command of one person under one key. `alike` orders those that may be done together, by the row they lock first."""
+
+    actor: UUID
+    key: str
+    act: Callable[[Connection, datetime], Awaitable[Acted]]
+    alike: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The key was answered before."""
+
+    status: int
+    response: str
+    body_hash: bytes
+
+
+async def do_alone(db: Database, command: Command) -> Acted | Known:
+    """Do a command in a transaction of its own, or return what its key was answered before (R1).
+
+    Raises:
+        Refused: the first request with this key is still being worked on. Whatever the command raises; nothing is done then.
+    """
+    async with db.pool.acquire(timeout=10) as conn:
+        faults.reached("K18")
+        async with conn.transaction():
+            (first,) = await conn.fetch(_FIRST, [command.actor], [command.key])
+            if first["status"] is not None:
+                return Known(first["status"], first["response"], first["body_hash"])
+            if not first["locked"]:
+                raise Refused(
+                    "The first request with this key is still being worked on.",
+                    code="in_progress",
+                    retry_after_seconds=1,
+                )
+            acted = await command.act(conn, first["now"])
+            await outbox.flush_answered([acted.tx], [acted.answer])
+    faults.reached("K19")
+    db.committed(acted.tx)
+    return acted
+
+
+class Together:
+    """Does commands that come at the same time in one commit, in the order of what they lock."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._waiting: list[tuple[Command, asyncio.Future[Acted | None]]] = []
+        self._running: asyncio.Task[None] | None = None
+
+    async def do(self, command: Command) -> Acted | None:
+        """Do a command with whoever else waits; None when it has to be done alone.
+
+        Raises:
+            Exception: what the command raised when nobody else was waiting; nothing is done then.
+        """
+        done: asyncio.Future[Acted | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((command, done))
+        if self._running is None or self._running.done():
+            # A context of its own: the batch belongs to no request's trace.
+            self._running = asyncio.create_task(self._run(), context=contextvars.Context())
+        return await done
+
+    async def _run(self) -> None:
+        while self._waiting:
+            batch = self._next_batch()
+            acted: Sequence[Acted | None] = [None] * len(batch)
+            try:
+                acted = await self._do([command for command, _ in batch])
+            except Exception as error:  # noqa: BLE001 - whoever asked alone decides what it means
+                if len(batch) == 1:
+                    _fail(batch[0][1], error)
+                else:
+                    log.info("commands_parted", commands=len(batch), error=type(error).__name__)
+            for (_, done), one in zip(batch, acted, strict=True):
+                if not done.done():
+                    done.set_result(one)
+
+    def _next_batch(self) -> list[tuple[Command, asyncio.Future[Acted | None]]]:
+        """Take those that waited longest, each key once."""
+        taken: dict[tuple[UUID, str], tuple[Command, asyncio.Future[Acted | None]]] = {}
+        later = []
+        for one in self._waiting:
+            key = (one[0].actor, one[0].key)
+            if len(taken) < TOGETHER_MAX and key not in taken:
+                taken[key] = one
+            else:
+                later.append(one)
+        self._waiting = later
+        return sorted(taken.values(), key=lambda one: one[0].alike or "")
+
+    async def _do(self, commands: Sequence[Command]) -> list[Acted | None]:
+        async with self._db.pool.acquire(timeout=10) as conn:
+            faults.reached("K18")
+            async with conn.transaction():
+                if len(commands) > 1:
+                    await conn.execute(f"SET LOCAL lock_timeout = {TOGETHER_LOCK_MILLISECONDS}")
+                firsts = await conn.fetch(_FIRST, [one.actor for one in commands], [one.key for one in commands])
+                acted = [
+                    await command.act(conn, first["now"]) if first["locked"] and first["status"] is None else None
+                    for command, first in zip(commands, firsts, strict=True)
+                ]
+                done = [one for one in acted if one is not None]
+                await outbox.flush_answered([one.tx for one in done], [one.answer for one in done])
+        faults.reached("K19")
+        for one in done:
+            self._db.committed(one.tx)
+        return acted
+
+
+def _fail(done: "asyncio.Future[Acted | None]", error: BaseException) -> None:
+    if not done.done():
+        done.set_exception(error)
