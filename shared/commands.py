@@ -23,11 +23,14 @@ from shared.messaging import outbox
 log = structlog.get_logger()
 
 TOGETHER_MAX = 32
+BATCHES_MAX = 4
+"""How many batches are under way at a time: while one waits for the disk, the next fills."""
 TOGETHER_LOCK_MILLISECONDS = 200
 """How long a batch waits for a row: nobody should wait long for what somebody else is doing."""
 
 _FIRST = """
-SELECT clock_timestamp() AS now, pg_try_advisory_xact_lock(hashtextextended(w.actor::text || w.key, 18)) AS locked,
+SELECT CASE WHEN $3::text IS NOT NULL THEN set_config('lock_timeout', $3, true) END,
+       clock_timestamp() AS now, pg_try_advisory_xact_lock(hashtextextended(w.actor::text || w.key, 18)) AS locked,
        i.status, i.response, i.body_hash
 FROM unnest($1::uuid[], $2::text[]) WITH ORDINALITY AS w(actor, key, no) LEFT JOIN idem i USING (actor, key) ORDER BY w.no
 """
@@ -71,7 +74,7 @@ async def do_alone(db: Database, command: Command) -> Acted | Known:
     async with db.pool.acquire(timeout=10) as conn:
         faults.reached("K18")
         async with conn.transaction():
-            (first,) = await conn.fetch(_FIRST, [command.actor], [command.key])
+            (first,) = await conn.fetch(_FIRST, [command.actor], [command.key], None)
             if first["status"] is not None:
                 return Known(first["status"], first["response"], first["body_hash"])
             if not first["locked"]:
@@ -93,7 +96,7 @@ class Together:
     def __init__(self, db: Database) -> None:
         self._db = db
         self._waiting: list[tuple[Command, asyncio.Future[Acted | None]]] = []
-        self._running: asyncio.Task[None] | None = None
+        self._running: set[asyncio.Task[None]] = set()
 
     async def do(self, command: Command) -> Acted | None:
         """Do a command with whoever else waits; None when it has to be done alone.
@@ -103,9 +106,11 @@ class Together:
         """
         done: asyncio.Future[Acted | None] = asyncio.get_running_loop().create_future()
         self._waiting.append((command, done))
-        if self._running is None or self._running.done():
+        if len(self._running) < BATCHES_MAX:
             # A context of its own: the batch belongs to no request's trace.
-            self._running = asyncio.create_task(self._run(), context=contextvars.Context())
+            running = asyncio.create_task(self._run(), context=contextvars.Context())
+            self._running.add(running)
+            running.add_done_callback(self._running.discard)
         return await done
 
     async def _run(self) -> None:
@@ -140,9 +145,10 @@ class Together:
         async with self._db.pool.acquire(timeout=10) as conn:
             faults.reached("K18")
             async with conn.transaction():
-                if len(commands) > 1:
-                    await conn.execute(f"SET LOCAL lock_timeout = {TOGETHER_LOCK_MILLISECONDS}")
-                firsts = await conn.fetch(_FIRST, [one.actor for one in commands], [one.key for one in commands])
+                patience = str(TOGETHER_LOCK_MILLISECONDS) if len(commands) > 1 else None
+                firsts = await conn.fetch(
+                    _FIRST, [one.actor for one in commands], [one.key for one in commands], patience
+                )
                 acted = [
                     await command.act(conn, first["now"]) if first["locked"] and first["status"] is None else None
                     for command, first in zip(commands, firsts, strict=True)

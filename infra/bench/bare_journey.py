@@ -41,8 +41,8 @@ def _entry(number: int, kind: str, extra: str = "NULL, NULL, 'x'") -> list[str]:
     entry = _id(f"e{number}")
     debit, credit = (1, 10) if kind == "charge" else (20, 1)
     return [
-        "INSERT INTO billing.entry (id, account_id, kind, settlement_id, deposit_id, item, at)"
-        f" VALUES ({entry}, {ACCOUNT}, '{kind}', {extra}, now());",
+        "INSERT INTO billing.entry (id, account_id, kind, settlement_id, deposit_id, item, at, charge_fen)"
+        f" VALUES ({entry}, {ACCOUNT}, '{kind}', {extra}, now(), {100 if kind == 'charge' else 'NULL'});",
         f"INSERT INTO billing.line (entry_id, ledger_account_id, fen) VALUES ({entry}, {debit}, 100), ({entry}, {credit}, -100);",
     ]
 

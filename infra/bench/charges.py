@@ -42,7 +42,7 @@ WITH charged AS (
     UPDATE billing.account SET receivable_fen = receivable_fen + 1, bill_version = bill_version + 1
     WHERE id = lpad(:account::text, 32, '0')::uuid RETURNING id
 ), written AS (
-    INSERT INTO billing.entry (id, account_id, kind, item, at) SELECT uuidv7(), id, 'charge', 'x', now() FROM charged RETURNING id
+    INSERT INTO billing.entry (id, account_id, kind, item, at, charge_fen) SELECT uuidv7(), id, 'charge', 'x', now(), 1 FROM charged RETURNING id
 ), lines AS (
     INSERT INTO billing.line (entry_id, ledger_account_id, fen)
     SELECT w.id, s.account, s.fen FROM written w, (VALUES (1, 1), (10, -1)) s(account, fen)
@@ -225,4 +225,10 @@ async def bench_charges() -> dict[str, Any]:
         await asyncio.to_thread(stack.destroy)
         shutil.rmtree(directory, ignore_errors=True)
     found = summary(rounds, "charges/s", before)
-    return {**found, "services": SERVED_BY, "pre_settlement": long_bill, "settlement": settlements, "exact": violations == 0}
+    return {
+        **found,
+        "services": SERVED_BY,
+        "pre_settlement": long_bill,
+        "settlement": settlements,
+        "exact": violations == 0,
+    }

@@ -317,13 +317,11 @@ async def get_pre_settlement(tx: Transaction, encounter_id: UUID) -> PreSettleme
         "SELECT a.id AS account_id, a.patient_tok, a.state, w.ward, a.receivable_fen, a.deposits_fen, live.charges,"
         " live.charged_fen"
         " FROM account a LEFT JOIN stay_ward w USING (encounter_id), LATERAL ("
-        "   SELECT count(*) AS charges, coalesce(sum(l.fen), 0)::bigint AS charged_fen"
-        "   FROM entry e JOIN line l ON l.entry_id = e.id AND l.ledger_account_id = $2"
-        "   WHERE e.account_id = a.id AND e.kind = 'charge'"
-        "     AND NOT EXISTS (SELECT FROM entry r WHERE r.reverses = e.id)) live"
+        "   SELECT count(*) AS charges, coalesce(sum(e.charge_fen), 0)::bigint AS charged_fen FROM entry e"
+        "   WHERE e.account_id = a.id AND e.kind = 'charge' AND e.id <> ALL (ARRAY("
+        "     SELECT r.reverses FROM entry r WHERE r.account_id = a.id AND r.kind = 'reversal'))) live"
         " WHERE a.encounter_id = $1",
         encounter_id,
-        LedgerAccount.RECEIVABLE,
     )
     return None if row is None else PreSettlement(**row)
 

@@ -62,7 +62,7 @@ async def post_by_hand(desk: Desk, stay, lines):
     entry_id = new_id()
     async with desk.db.pool.acquire() as conn, conn.transaction():
         await conn.execute(
-            "INSERT INTO entry (id, account_id, kind, item, at) SELECT $2, id, 'charge', 'x', now()"
+            "INSERT INTO entry (id, account_id, kind, item, at, charge_fen) SELECT $2, id, 'charge', 'x', now(), 100"
             " FROM account WHERE encounter_id = $1",
             stay,
             entry_id,
@@ -77,6 +77,7 @@ async def test_an_entry_that_does_not_balance_is_refused_at_commit(desk: Desk):
         ([], "an empty entry"),
         ([(1, 100)], "an entry with one line"),
         ([(1, 100), (10, -99)], "an entry that loses a fen"),
+        ([(1, 99), (10, -99)], "a charge that says another sum than its line"),
     ):
         with pytest.raises(asyncpg.CheckViolationError):
             await post_by_hand(desk, stay, lines)
