@@ -47,13 +47,26 @@ class Acted:
 
 
 @dataclass(frozen=True, slots=True)
+class Ahead:
+    """The one statement that a hot command begins with, for any number of such commands: asked for all of a batch at once.
+
+    `order` is what it locks first. `run` gets what each asks with the instant it happens at, and answers each.
+    """
+
+    run: Callable[[Connection, Sequence[tuple[Any, datetime]]], Awaitable[Sequence[Any]]]
+    asked: Any
+    order: str
+
+
+@dataclass(frozen=True, slots=True)
 class Command:
-    """One command of one person under one key. `alike` orders those that may be done together, by the row they lock first."""
+    """One command of one person under one key. Those with a statement `ahead` may be done together."""
 
     actor: UUID
     key: str
-    act: Callable[[Connection, datetime], Awaitable[Acted]]
-    alike: str | None = None
+    happens_at: Callable[[datetime], datetime]
+    act: Callable[[Connection, datetime, Any], Awaitable[Acted]]
+    ahead: Ahead | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +96,24 @@ async def do_alone(db: Database, command: Command) -> Acted | Known:
                     code="in_progress",
                     retry_after_seconds=1,
                 )
-            acted = await command.act(conn, first["now"])
+            (acted,) = await _act(conn, [command], [first["now"]])
             await outbox.flush_answered([acted.tx], [acted.answer])
     faults.reached("K19")
     db.committed(acted.tx)
     return acted
 
 
+async def _act(conn: Connection, commands: Sequence[Command], nows: Sequence[datetime]) -> list[Acted]:
+    at = [command.happens_at(now) for command, now in zip(commands, nows, strict=True)]
+    answers: Sequence[Any] = [None] * len(commands)
+    if commands and commands[0].ahead is not None:
+        asked = [(command.ahead.asked, when) for command, when in zip(commands, at, strict=True) if command.ahead]
+        answers = await commands[0].ahead.run(conn, asked)
+    return [await command.act(conn, when, answer) for command, when, answer in zip(commands, at, answers, strict=True)]
+
+
 class Together:
-    """Does commands that come at the same time in one commit, in the order of what they lock."""
+    """Does commands of one kind that come at the same time in one commit, in the order of what they lock."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -139,7 +161,7 @@ class Together:
             else:
                 later.append(one)
         self._waiting = later
-        return sorted(taken.values(), key=lambda one: one[0].alike or "")
+        return sorted(taken.values(), key=lambda one: one[0].ahead.order if one[0].ahead else "")
 
     async def _do(self, commands: Sequence[Command]) -> list[Acted | None]:
         async with self._db.pool.acquire(timeout=10) as conn:
@@ -149,16 +171,14 @@ class Together:
                 firsts = await conn.fetch(
                     _FIRST, [one.actor for one in commands], [one.key for one in commands], patience
                 )
-                acted = [
-                    await command.act(conn, first["now"]) if first["locked"] and first["status"] is None else None
-                    for command, first in zip(commands, firsts, strict=True)
-                ]
-                done = [one for one in acted if one is not None]
+                fresh = [number for number, first in enumerate(firsts) if first["locked"] and first["status"] is None]
+                done = await _act(conn, [commands[n] for n in fresh], [firsts[n]["now"] for n in fresh])
                 await outbox.flush_answered([one.tx for one in done], [one.answer for one in done])
         faults.reached("K19")
         for one in done:
             self._db.committed(one.tx)
-        return acted
+        acted = dict(zip(fresh, done, strict=True))
+        return [acted.get(number) for number in range(len(commands))]
 
 
 def _fail(done: "asyncio.Future[Acted | None]", error: BaseException) -> None:

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -96,6 +97,8 @@ class Transaction:
     cause: Envelope | None = None
     source: str = "live"
     traceparent: str | None = None
+    ahead: Any = None
+    """What the statement answered that was asked ahead of the action, of a command that has one (`shared.commands`)."""
     events: list[PendingEvent] = field(default_factory=list)
     audits: list[AuditRow] = field(default_factory=list)
     signals: set[str] = field(default_factory=set)

@@ -30,7 +30,7 @@ from shared.access.policy import MATRIX, Permission, require, scope_of
 from shared.access.policy import Scope as Reach
 from shared.access.roles import Role
 from shared.access.tokens import TokenVerifier
-from shared.commands import Acted, Command, Known, Together, do_alone
+from shared.commands import Acted, Ahead, Command, Known, Together, do_alone
 from shared.contracts.envelope import Instant, Source
 from shared.db import CONTENTION, RETRYABLE, AuditRow, Connection, Database, Transaction
 from shared.errors import (
@@ -407,7 +407,7 @@ class Door:
 
     def __init__(self, db: Database) -> None:
         self._db = db
-        self._together = Together(db)
+        self._together: dict[Callable[..., Any], Together] = {}
 
     @property
     def db(self) -> Database:
@@ -421,11 +421,12 @@ class Door:
         action: Action,
         *,
         body: BaseModel | None = None,
-        alike: object = None,
+        ahead: Ahead | None = None,
     ) -> Response:
         """Do `action` once for this Idempotency-Key, with its events and audit row, or change nothing (R1, R2, R3).
 
-        Commands that name what they lock first (`alike`) share a commit with others that come at the same time.
+        Commands that begin with one statement that serves many (`ahead`) share a commit with others of their kind that come
+        at the same time; its answer is `tx.ahead`.
 
         Raises:
             Problem: the refusal; the transaction was rolled back. Unavailable: not known or not possible now; the same
@@ -444,12 +445,12 @@ class Door:
         except Forbidden:
             await self._audit_denial(request, actor, Permission.FACTS_IMPORT)
             raise
-        command = self._command(request, caller, action, key, body, occurred_at, source, alike)
+        command = self._command(request, caller, action, key, body, occurred_at, source, ahead)
         deadline = asyncio.get_running_loop().time() + wait_seconds_of(request)
         tries = 0
         while True:
             try:
-                together = None if alike is None else await self._together.do(command)
+                together = None if ahead is None else await self._together_of(ahead).do(command)
                 done = together or await do_alone(self._db, command)
                 if isinstance(done, Known):
                     return _stored_answer(done, _body_hash(request, body))
@@ -477,18 +478,14 @@ class Door:
         body: BaseModel | None,
         occurred_at: datetime | None,
         source: str,
-        alike: object,
+        ahead: Ahead | None,
     ) -> Command:
         route, body_hash, traceparent = _route_of(request), _body_hash(request, body), telemetry.current_traceparent()
         actor_id = caller.actor.user_id
 
-        async def act(conn: Connection, now: datetime) -> Acted:
+        async def act(conn: Connection, at: datetime, answer_ahead: Any) -> Acted:
             tx = Transaction(
-                conn=conn,
-                now=occurred_at or self._db.clock.stamp(now),
-                actor=actor_id,
-                source=source,
-                traceparent=traceparent,
+                conn=conn, now=at, actor=actor_id, source=source, traceparent=traceparent, ahead=answer_ahead
             )
             answered = await action(tx, caller)
             tx.role = caller.said_role
@@ -498,7 +495,13 @@ class Door:
             answer = outbox.Answer(actor_id, key, route, body_hash, answered.status, remembered)
             return Acted(tx, answer, answered, content)
 
-        return Command(actor_id, key, act, None if alike is None else str(alike))
+        def happens_at(now: datetime) -> datetime:
+            return occurred_at or self._db.clock.stamp(now)
+
+        return Command(actor_id, key, happens_at, act, ahead)
+
+    def _together_of(self, ahead: Ahead) -> Together:
+        return self._together.setdefault(ahead.run, Together(self._db))
 
     async def query(self, request: Request, permission: Permission, read: Action) -> Response:
         """Read, and write who read what of whom into the audit before the answer leaves (S3)."""

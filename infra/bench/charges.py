@@ -27,7 +27,7 @@ from shared.ids import new_id
 SERVED_BY = ("access", "billing")
 ROUNDS = 4
 SECONDS = 10
-IN_FLIGHT = 24
+IN_FLIGHT = 64
 ACCOUNTS = 400
 LONG_BILL_LINES = 10_000
 LONG_BILL_LOOKS = 200

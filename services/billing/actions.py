@@ -27,6 +27,7 @@ from services.billing.domain import (
     Settlement,
     TooMuch,
 )
+from services.billing.store import ChargeAsked, ChargeRow
 from shared import faults
 from shared.contracts.billing import (
     AccountClosed,
@@ -162,8 +163,13 @@ async def post_charge(
 
     An `entry_id` that follows from what is charged makes posting it twice impossible (R52).
     """
-    entry_id = entry_id or new_id()
-    row = await store.post_charge(tx, encounter_id, entry_id, item=item, amount_fen=amount_fen)
+    asked = ChargeAsked(encounter_id, entry_id or new_id(), item, amount_fen)
+    (row,) = await store.post_charges(tx.conn, [(asked, tx.now)])
+    return charge_posted(tx, asked, row)
+
+
+def charge_posted(tx: Transaction, asked: ChargeAsked, row: ChargeRow) -> Charged | NoAccount | NotOpen | TooMuch:
+    """Say what became of a charge, and announce it when it was posted."""
     match row.outcome:
         case "billing" | "closed" | "voided" as state:
             return NotOpen(state)
@@ -181,14 +187,14 @@ async def post_charge(
         tx,
         ChargePosted(
             account_id=row.account_id,
-            encounter_id=encounter_id,
-            entry_id=entry_id,
-            item=item,
-            amount_fen=amount_fen,
+            encounter_id=asked.encounter_id,
+            entry_id=asked.entry_id,
+            item=asked.item,
+            amount_fen=asked.amount_fen,
             charged_at=tx.now,
         ),
     )
-    return Charged(row.account_id, row.patient_tok, entry_id, amount_fen, row.charged_fen, row.ward)
+    return Charged(row.account_id, row.patient_tok, asked.entry_id, asked.amount_fen, row.charged_fen, row.ward)
 
 
 async def reverse_charge(

@@ -13,10 +13,13 @@ from services.billing.api_refusals import check_ward, refuse
 from services.billing.bill_actions import OnBill
 from services.billing.bills import BillMoved
 from services.billing.domain import NoAccount, NotOpen, PaymentMethod
+from services.billing.store import ChargeAsked
 from shared.access.policy import Permission
+from shared.commands import Ahead
 from shared.contracts.envelope import Code
 from shared.db import Transaction
 from shared.errors import BadRequest, Refused
+from shared.ids import new_id
 from shared.money import FEN_MAX, PositiveFen
 from shared.web import PROBLEM_RESPONSES, Answered, Caller, Door, FactBody, next_link, page_of
 
@@ -213,11 +216,11 @@ def _deposit_routes(routes: APIRouter, door: Door) -> None:
 def _charge_routes(routes: APIRouter, door: Door) -> None:
     @routes.post("/encounters/{encounter_id}/charges", status_code=201, summary="Post a charge")
     async def post_charge(request: Request, encounter_id: UUID, body: Charge) -> Response:
+        asked = ChargeAsked(encounter_id, new_id(), body.item, body.amount_fen)
+
         async def act(tx: Transaction, caller: Caller) -> Answered:
             tx.correlation_id = encounter_id
-            outcome = await actions.post_charge(
-                tx, encounter_id=encounter_id, item=body.item, amount_fen=body.amount_fen
-            )
+            outcome = actions.charge_posted(tx, asked, tx.ahead)
             if isinstance(outcome, NotOpen):
                 # The state of an account is nobody's business in another ward.
                 ward = await store.get_ward(tx, encounter_id)
@@ -234,7 +237,8 @@ def _charge_routes(routes: APIRouter, door: Door) -> None:
             }
             return Answered(answer, "charge", outcome.entry_id, outcome.patient_tok, status=201)
 
-        return await door.command(request, Permission.CHARGES_POST, act, body=body, alike=encounter_id)
+        ahead = Ahead(store.post_charges, asked, order=str(encounter_id))
+        return await door.command(request, Permission.CHARGES_POST, act, body=body, ahead=ahead)
 
     @routes.post(
         "/encounters/{encounter_id}/charges/{entry_id}/reversal", status_code=201, summary="Reverse a wrong charge"

@@ -20,7 +20,7 @@ from services.billing.domain import (
     Reversal,
     Settlement,
 )
-from shared.db import Transaction
+from shared.db import Connection, Transaction
 
 # ---- accounts --------------------------------------------------------------------------------------------------------
 
@@ -108,13 +108,29 @@ class ChargeRow:
     ward: str | None
 
 
-async def post_charge(tx: Transaction, encounter_id: UUID, entry_id: UUID, *, item: str, amount_fen: int) -> ChargeRow:
-    """Find and lock the stay's account, check it, write the charge with its lines and the new balance: one statement."""
-    row = await tx.conn.fetchrow(
-        "SELECT * FROM post_charge($1, $2, $3, $4, $5)", encounter_id, entry_id, item, amount_fen, tx.now
+@dataclass(frozen=True, slots=True)
+class ChargeAsked:
+    """A charge as it is posted."""
+
+    encounter_id: UUID
+    entry_id: UUID
+    item: str
+    amount_fen: int
+
+
+async def post_charges(conn: Connection, asked: Sequence[tuple[ChargeAsked, datetime]]) -> list[ChargeRow]:
+    """Find and lock each stay's account, check it, write the charge with its lines and the new balance: one statement for all."""
+    rows = await conn.fetch(
+        "SELECT p.* FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::timestamptz[]) WITH ORDINALITY"
+        "   AS c(encounter_id, entry_id, item, fen, at, no),"
+        " LATERAL post_charge(c.encounter_id, c.entry_id, c.item, c.fen, c.at) p ORDER BY c.no",
+        [charge.encounter_id for charge, _ in asked],
+        [charge.entry_id for charge, _ in asked],
+        [charge.item for charge, _ in asked],
+        [charge.amount_fen for charge, _ in asked],
+        [at for _, at in asked],
     )
-    assert row is not None, "A function with OUT parameters always answers."
-    return ChargeRow(row["outcome"], row["o_account_id"], row["o_patient_tok"], row["o_charged_fen"], row["o_ward"])
+    return [ChargeRow(*row) for row in rows]
 
 
 async def get_entry(tx: Transaction, account_id: UUID, entry_id: UUID) -> Entry | None:
