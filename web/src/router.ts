@@ -7,8 +7,8 @@ declare module 'vue-router' {
   interface RouteMeta {
     /** A page for everybody with the address: no login, no shell. */
     open?: boolean
-    /** The permission without which the page has nothing to show. */
-    needs?: string
+    /** The permission without which the page has nothing to show; of several, one is enough. */
+    needs?: string | readonly string[]
     bare?: boolean
     /** The page takes what a scanner reads itself. */
     scans?: boolean
@@ -47,6 +47,24 @@ export const router = createRouter({
       props: true,
       meta: { needs: 'accounts:read', scans: true },
     },
+    {
+      path: '/billing',
+      name: 'billing',
+      component: () => import('@/pages/WorklistPage.vue'),
+      meta: { needs: ['settlements:settle', 'reconciliation:manage'], scans: true },
+    },
+    {
+      path: '/shift',
+      name: 'shift',
+      component: () => import('@/pages/ShiftPage.vue'),
+      meta: { needs: ['deposits:take', 'reconciliation:manage'] },
+    },
+    {
+      path: '/reconciliation',
+      name: 'reconciliation',
+      component: () => import('@/pages/ReconciliationPage.vue'),
+      meta: { needs: 'reconciliation:manage' },
+    },
     { path: '/prices', name: 'prices', component: () => import('@/pages/PricesPage.vue'), meta: { open: true } },
     { path: '/:rest(.*)*', name: 'lost', component: () => import('@/pages/LostPage.vue') },
   ],
@@ -62,6 +80,6 @@ router.beforeEach(async (to) => {
       return { name: 'login', query: { to: to.fullPath, problem: asProblem(error).code } }
     }
   }
-  if (to.meta.needs && !session.may(to.meta.needs)) return { name: 'home' }
+  if (to.meta.needs && ![to.meta.needs].flat().some((one) => session.may(one))) return { name: 'home' }
   return true
 })

@@ -13,6 +13,7 @@ import { live, rests } from '@/billing/bill'
 import { type Act, keep, read } from '@/billing/unfinished'
 import { useNames } from '@/stores/names'
 import { useSession } from '@/stores/session'
+import { patientOf } from '@/stores/stays'
 
 const LOOK_MS = 1_000
 const LOOK_AT_REST_MS = 5_000
@@ -46,14 +47,7 @@ export function useStay(encounterId: string) {
   const patient = computed<Patient | null>(() => {
     if (encounter.value === null) return null
     const token = encounter.value.patient_tok
-    const masked = names.known.get(token)
-    const born = masked?.birth_year ?? null
-    return {
-      patient_tok: token,
-      sex: (masked?.sex as Patient['sex'] | undefined) ?? 'unknown',
-      age_years: born === null ? null : new Date().getFullYear() - born,
-      isolation: 'none',
-    }
+    return patientOf(token, names.known.get(token))
   })
   const name = computed(() => (encounter.value === null ? null : (names.known.get(encounter.value.patient_tok)?.masked_name ?? null)))
 

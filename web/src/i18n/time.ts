@@ -69,6 +69,13 @@ export function duration(milliseconds: number): string {
   return rest === 0 || days > 6 ? t('time', 'days', { n: days }) : t('time', 'days_hours', { n: days, m: rest })
 }
 
+/** 45 秒, 2 分 14 秒, 1 小时 3 分: while each second counts to somebody who waits. */
+export function counted(milliseconds: number): string {
+  const seconds = Math.max(0, Math.floor(milliseconds / 1000))
+  if (seconds < 60 || seconds >= 3600) return duration(milliseconds)
+  return t('time', 'minutes_seconds', { n: Math.floor(seconds / 60), s: seconds % 60 })
+}
+
 /** What a field for day and time holds (2026-11-23T14:05), in the hospital's zone. */
 export function fieldOf(instant: number): string {
   return `${day(instant)}T${clock(instant)}`
