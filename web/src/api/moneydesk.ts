@@ -53,6 +53,18 @@ export interface StuckRefund {
   reason: string | null
 }
 
+export interface RefundRequest {
+  request_id: string
+  encounter_id: string
+  ward: string | null
+  deposit_entry_id: string
+  amount_fen: number
+  asked_at: string
+  own: boolean
+}
+
+export const TURNED_DOWN = ['wrong_amount', 'wrong_patient', 'not_due', 'other_way'] as const
+
 export interface Worklist {
   unsettled: Unsettled[]
   next: string | null

@@ -150,16 +150,16 @@ export function useStay(encounterId: string) {
    *
    * `kept` acts survive a reload; the number of an insured person is not kept, so its act is not.
    */
-  async function act(wanted: Act, kept = true): Promise<boolean> {
-    if (doing.value !== null) return false
+  /** Do it and return what was answered; nothing when it was refused or is left to somebody else. */
+  async function act(wanted: Act, kept = true): Promise<Done | null> {
+    if (doing.value !== null) return null
     doing.value = wanted.name
     refusal.value = null
     if (kept) begun.value = { ...begun.value, act: wanted, actAt: Date.now() }
-    let isDone = false
+    let done: Done | null = null
     for (;;) {
       try {
-        await asked(post(`${billing}${wanted.path}`, wanted.body))
-        isDone = true
+        done = (await asked(post<Done | undefined>(`${billing}${wanted.path}`, wanted.body))) ?? {}
         break
       } catch (error) {
         const problem = asProblem(error)
@@ -169,7 +169,7 @@ export function useStay(encounterId: string) {
         }
         isSaved.value = true
         await untilBack()
-        if (isOver) return false
+        if (isOver) return null
       }
     }
     begun.value = { ...begun.value, act: null, actAt: 0 }
@@ -177,7 +177,7 @@ export function useStay(encounterId: string) {
     lookedAt = null
     await lookOnce()
     doing.value = null
-    return isDone
+    return done
   }
 
   const wake = (): void => {
@@ -204,4 +204,6 @@ export function useStay(encounterId: string) {
   return { encounterId, encounter, patient, name, account, entries, bill, before, isLoaded, trouble, refusal, isCut, isSaved, doing, begun, act, look: lookOnce }
 }
 
+/** What an act was answered; most of it is read again from the server. */
+export type Done = { state?: string }
 export type Stay = ReturnType<typeof useStay>

@@ -214,6 +214,7 @@ export const enBilling: Words = {
     refund_yes: 'Refund it',
     amount_wrong: 'More than 0, at most {yuan}, with two decimals at most.',
     amount_bad: 'More than 0, with two decimals at most.',
+    refund_asked: '{yuan} not given back yet: it is more than one person may give back. A colleague has to agree on the page of who left unsettled.',
     refunded: '{yuan} refunded.',
     taken: 'Deposit of {yuan} taken.',
     settle: 'Bedside settlement',

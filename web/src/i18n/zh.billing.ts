@@ -210,6 +210,7 @@ export const zhBilling = {
     refund_yes: '确认退款',
     amount_wrong: '请填大于 0、不超过 {yuan} 的金额，最多两位小数。',
     amount_bad: '请填大于 0 的金额，最多两位小数。',
+    refund_asked: '{yuan} 还没有退：超过一人可退的限额，请另一位同事在“出院未结”页复核。',
     refunded: '已退 {yuan}。',
     taken: '已收预交金 {yuan}。',
     settle: '床旁结算',

@@ -314,7 +314,7 @@ export interface components {
          * @description Something a door lets somebody do, named `<area>:<verb>`.
          * @enum {string}
          */
-        Permission: "patients:register" | "patients:read" | "patients:reveal_name" | "encounters:register" | "encounters:admit" | "encounters:discharge" | "encounters:cancel" | "encounters:read" | "beds:read" | "beds:manage" | "beds:assign" | "beds:clean" | "accounts:read" | "deposits:take" | "deposits:refund" | "charges:post" | "charges:reverse" | "settlements:settle" | "settlements:reopen" | "debts:write_off" | "reconciliation:manage" | "arrears:override" | "credit:approve" | "prices:manage" | "daysurgery:refer" | "daysurgery:book" | "daysurgery:progress" | "daysurgery:read" | "followup:read" | "followup:perform" | "followup:plan" | "ops:read" | "ops:parked" | "audit:read" | "accounts_staff:manage" | "facts:import";
+        Permission: "patients:register" | "patients:read" | "patients:reveal_name" | "encounters:register" | "encounters:admit" | "encounters:discharge" | "encounters:cancel" | "encounters:read" | "beds:read" | "beds:manage" | "beds:assign" | "beds:clean" | "accounts:read" | "deposits:take" | "deposits:refund" | "refunds:approve" | "charges:post" | "charges:reverse" | "settlements:settle" | "settlements:reopen" | "debts:write_off" | "reconciliation:manage" | "arrears:override" | "credit:approve" | "prices:manage" | "daysurgery:refer" | "daysurgery:book" | "daysurgery:progress" | "daysurgery:read" | "followup:read" | "followup:perform" | "followup:plan" | "ops:read" | "ops:parked" | "audit:read" | "accounts_staff:manage" | "facts:import";
         /**
          * ProblemDocument
          * @description RFC 9457, for the interface documents.
