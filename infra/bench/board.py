@@ -167,7 +167,7 @@ def _paints(base_url: str, account: Login) -> dict[str, Any] | None:
         page.wait_for_url(lambda address: "/login" not in address)
         for _ in range(PAINTS):
             page.goto(f"{base_url}/beds")
-            page.wait_for_function("document.querySelectorAll('.ward-card').length > 0", polling=10)
+            page.wait_for_selector(".ward-card")
             drawn.append(page.evaluate("performance.now()"))
             first.append(page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime"))
         browser.close()
