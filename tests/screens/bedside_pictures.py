@@ -1,4 +1,4 @@
-"""The pictures of docs/screens that show money: one family after the other settled at the bedside of a running stack.
+"""The pictures of docs/screens that show money: one family after the other at the bedside and the desk of a running stack.
 
 python -m tests.screens.bedside_pictures --home DIR [names]
 """
@@ -12,8 +12,11 @@ from typing import Any
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from infra.local.stack import Stack
+from tests.screens.desk import FEW, MoneyDesk
 from tests.screens.families import Family, Ward
+from tests.screens.house import House
 from tests.screens.pictures import DESK, FOLDER, PATIENCE_MS, PHONE, TABLET, log_in
+from tests.screens.scene import Scene
 
 
 class Studio:
@@ -39,6 +42,10 @@ class Studio:
             log_in(page, self.ward.home.root, self.ward.base_url, username)
         page.goto(self.ward.base_url + path)
         return page
+
+    def desk(self) -> MoneyDesk:
+        """Return the cashier's desk of this stack."""
+        return MoneyDesk(House(self.ward.home.root, self.ward.base_url, Scene()), self.ward)
 
     def at_bedside(self, family: Family, **how: Any) -> Page:
         """Return the tablet at the costs of a family, the wristband scanned."""
@@ -209,6 +216,105 @@ def _english(studio: Studio) -> None:
     studio.shoot(page, "bedside-quote-en")
 
 
+LEFT = (
+    ("何秀珍", "female", 51, None),
+    ("郭志强", "male", 27, "quoted"),
+    ("欧阳雪", "female", 6, None),
+    ("唐文斌", "male", 4, "confirmed"),
+    ("冯丽萍", "female", 2, "quoted"),
+)
+"""Who left unsettled: name, sex, hours ago, and how far the bill went."""
+
+
+def _worklist(studio: Studio) -> None:
+    desk = studio.desk()
+    for name, sex, hours, how in LEFT:
+        family = studio.ward.family(name, sex=sex, insured=False, deposit_fen=1_000_000 if how else 1_500_000)
+        if how == "quoted":
+            desk.quoted(family)
+        if how == "confirmed":
+            desk.confirmed(family)
+        desk.leaves(family, hours_ago=hours)
+    for name in ("宋建平", "邓小红"):
+        settled = studio.ward.family(name, charges=FEW, deposit_fen=0, insured=False)
+        desk.paid_by_code(settled)
+        desk.leaves(settled, hours_ago=0.1)
+    desk.refund_comes_back(studio.ward.family("许国庆", charges=FEW, deposit_fen=0, insured=False), amount_fen=12_000)
+    unknown = desk.leaves(studio.ward.family("程桂兰", sex="female"), hours_ago=1)
+    desk.nobody_knows(unknown, looks=6)
+    try:
+        page = studio.open("/billing", size=DESK)
+        page.locator(".count").nth(1).wait_for()
+        page.keyboard.press("ArrowDown")
+        studio.shoot(page, "worklist")
+        page.get_by_role("button", name="EN").click()
+        studio.shoot(page, "worklist-en")
+        page.get_by_role("button", name="中", exact=True).click()
+        page.get_by_title("夜间模式").click()
+        page.set_viewport_size({"width": TABLET[0], "height": TABLET[1]})
+        studio.shoot(page, "worklist-tablet")
+    finally:
+        studio.ward.fund_is_well()
+
+
+def _shift(studio: Studio) -> None:
+    desk = studio.desk()
+    desk.no_drawer("billing_clerk")
+    page = studio.open("/shift")
+    page.get_by_label("备用金").fill("500")
+    studio.shoot(page, "shift-open")
+    page.get_by_role("button", name="开班", exact=True).click()
+    page.get_by_role("button", name="点钞交班").wait_for()
+    for name, fen in (("曾丽娟", 300_000), ("彭志刚", 123_450), ("肖玉兰", 86_000)):
+        desk.take_cash(studio.ward.family(name, charges=FEW), fen)
+    page.get_by_role("button", name="点钞交班").click()
+    page.locator(".now dd", has_text="¥5,594.50").wait_for()
+    for denomination, pieces in (("100", 52), ("50", 3), ("20", 7), ("10", 8), ("5", 2), ("1", 4), ("0.50", 1)):
+        label = f"¥{denomination} 的张数" if "." in denomination else f"¥{denomination}.00 的张数"
+        page.get_by_label(label, exact=True).fill(str(pieces))
+    page.get_by_text("找零有误").click()
+    page.locator(".bar button").click()
+    page.set_viewport_size({"width": TABLET[0], "height": 1330})
+    studio.shoot(page, "shift-count")
+    page.get_by_role("button", name="交班", exact=True).click()
+    page.get_by_role("dialog").wait_for()
+    studio.shoot(page, "shift-confirm")
+    page.get_by_role("button", name="点清了，交班").click()
+    page.locator(".sheet").wait_for()
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 794, "height": 1123})
+    studio.shoot(page, "shift-closing")
+
+
+def _reconciliation(studio: Studio) -> None:
+    desk = studio.desk()
+    desk.refund_comes_back(
+        studio.ward.family("田晓燕", sex="female", charges=FEW, deposit_fen=0, insured=False), amount_fen=6_000
+    )
+    desk.pays_another_sum(studio.ward.family("董志明", charges=FEW, deposit_fen=0, insured=False))
+    desk.closed_with("service_centre_clerk", -2_000)
+    page = studio.open("/reconciliation", size=DESK)
+    page.get_by_role("button", name="全部未说明").click()
+    page.get_by_role("button", name="我来查").first.click()
+    page.get_by_text("已记下由您来查").wait_for()
+    page.locator(".bar button").click()
+    studio.shoot(page, "reconciliation")
+    page.get_by_role("button", name="说明原因").last.click()
+    page.get_by_text("收费员已补足").click()
+    studio.shoot(page, "reconciliation-explain")
+    page.keyboard.press("Escape")
+    page.get_by_role("dialog").wait_for(state="hidden")
+    page.get_by_role("button", name="按日").click()
+    desk.channel_states_nothing()
+    try:
+        page.get_by_role("button", name="前一天").click()
+        page.get_by_role("button", name="再对一次").click()
+        page.get_by_text("还没有答复，已等").wait_for(timeout=PATIENCE_MS)
+        studio.shoot(page, "reconciliation-silent")
+    finally:
+        desk.channel_is_well()
+
+
 SCENES: dict[str, Callable[[Studio], None]] = {
     "find": _find,
     "check": _check,
@@ -221,6 +327,9 @@ SCENES: dict[str, Callable[[Studio], None]] = {
     "english": _english,
     "accounts": _accounts,
     "prices": _prices,
+    "worklist": _worklist,
+    "shift": _shift,
+    "reconciliation": _reconciliation,
 }
 
 

@@ -80,8 +80,7 @@ class MoneyDesk:
         self.confirmed(family, insured=True)
         self._bill(family, "payer_unknown")
 
-    def paid_by_code(self, family: Family) -> None:
-        """Have a family pay its bill by scanning the code."""
+    def _code_of(self, family: Family) -> dict[str, Any]:
         bill = self.confirmed(family)
         bill = self._bill(family, "collecting")
         path = f"/bills/{bill['bill_id']}/orders"
@@ -89,8 +88,18 @@ class MoneyDesk:
         eventually(
             lambda: self._stay(family, "GET", f"/orders/{order['payment_id']}")["state"] != "created", "a code to scan"
         )
-        self.ward.pay_code(order["order_no"])
+        return order
+
+    def paid_by_code(self, family: Family) -> None:
+        """Have a family pay its bill by scanning the code."""
+        self.ward.pay_code(self._code_of(family)["order_no"])
         self._bill(family, "settled")
+
+    def pays_another_sum(self, family: Family) -> None:
+        """Let the channel tell of another sum than was ordered."""
+        order = self._code_of(family)
+        paid_fen = {"amount_fen": order["amount_fen"] - 1_000}
+        self.ward.simulators.operate("channel", "POST", f"/orders/{order['order_no']}/pay", paid_fen)
 
     def refund_comes_back(self, family: Family, *, amount_fen: int) -> str:
         """Have a family that paid by code reopened and given a little back, which the channel then cannot do."""

@@ -89,7 +89,11 @@ def test_the_list_is_walked_with_arrows_and_opened_with_enter(open_as: Open, des
 def test_a_touch_anywhere_on_a_row_opens_it(open_as: Open, desk: MoneyDesk) -> None:
     family = desk.leaves(desk.ward.family("施小云", sex="female", charges=FEW, insured=False), hours_ago=2)
     page = open_as("billing_clerk", "/billing", **TABLET)
-    page.locator("ol > li", has_text="施*云").locator("dl").tap()
+    sums = page.locator("ol > li", has_text="施*云").locator("dl")
+    sums.scroll_into_view_if_needed()
+    box = sums.bounding_box()
+    assert box is not None
+    page.touchscreen.tap(box["x"] + 8, box["y"] + 8)
     page.wait_for_url(re.compile(f"/bedside/{family.encounter_id}"))
 
 
@@ -171,7 +175,7 @@ def test_a_drawer_is_closed_only_when_its_difference_has_a_reason_and_somebody_e
     expect(shut).to_be_disabled()
     count(page, {"¥100.00": 17, "¥20.00": 1, "¥10.00": 1, "¥0.50": 8, "¥0.10": 3})
     expect(page.locator(".counted dd")).to_have_text("¥1,734.30")
-    expect(page.locator(".verdict")).to_contain_text("短款 ¥0.70")
+    expect(page.locator(".sums .verdict")).to_contain_text("短款 ¥0.70")
     expect(shut).to_be_disabled()
     page.reload()
     expect(page.locator(".counted dd")).to_have_text("¥1,734.30")
@@ -185,6 +189,10 @@ def test_a_drawer_is_closed_only_when_its_difference_has_a_reason_and_somebody_e
     expect(sheet).to_contain_text("收费员交班单")
     expect(sheet).to_contain_text("¥1,734.30")
     expect(sheet).to_contain_text("找零有误")
+    page.emulate_media(media="print")
+    expect(sheet).to_be_visible()
+    expect(page.locator("section.list")).to_be_hidden()
+    page.emulate_media(media="screen")
     assert desk.shift_of("billing_clerk") is None
     closed = house.ask("billing_clerk", "GET", "/billing/cash-shifts?limit=1")["shifts"][0]
     assert (closed["expected_fen"], closed["counted_fen"], closed["reason"]) == (173_500, 173_430, "miscounted_change")
@@ -219,7 +227,7 @@ def test_the_count_is_typed_with_arrows_and_a_drawer_that_agrees_needs_no_reason
     for _ in range(8):
         page.keyboard.press("ArrowDown")
     page.keyboard.type("5")
-    expect(page.locator(".verdict")).to_contain_text("相符")
+    expect(page.locator(".sums .verdict")).to_contain_text("相符")
     page.get_by_label("¥50.00 的张数", exact=True).fill("1.5")
     expect(page.get_by_role("alert")).to_contain_text("整数")
     expect(page.get_by_role("button", name="交班", exact=True)).to_be_disabled()
@@ -238,7 +246,7 @@ def test_cash_that_comes_in_while_notes_are_counted_is_not_closed_away_unseen(
     page = open_as("billing_clerk", "/shift")
     page.get_by_role("button", name="点钞交班").click()
     count(page, {"¥100.00": 2})
-    expect(page.locator(".verdict")).to_contain_text("相符")
+    expect(page.locator(".sums .verdict")).to_contain_text("相符")
     page.get_by_role("button", name="交班", exact=True).click()
     page.get_by_role("dialog").wait_for()
     page.route("**/cash-shifts/current", lambda route: route.abort())
@@ -247,7 +255,7 @@ def test_cash_that_comes_in_while_notes_are_counted_is_not_closed_away_unseen(
     page.unroute("**/cash-shifts/current")
     expect(page.get_by_role("alert").first).to_contain_text("点钞期间钱箱又有进出")
     assert desk.shift_of("billing_clerk") is not None
-    expect(page.locator(".verdict")).to_contain_text("短款 ¥100.00")
+    expect(page.locator(".sums .verdict")).to_contain_text("短款 ¥100.00")
 
 
 def test_a_closing_whose_answer_was_lost_is_done_once(open_as: Open, house: House, desk: MoneyDesk) -> None:
