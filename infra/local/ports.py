@@ -1,4 +1,10 @@
-"""Which port is free on loopback? Remembered ports are kept while nobody else has them, others are chosen."""
+"""Which port is free on loopback? Remembered ports are kept while nobody else has them, others are chosen.
+
+A chosen port is bound seconds later by a child, so a free one is not enough: two stacks started together would both find
+the wished front door free, and Caddy shares a port with whoever asks the same way. So a port is claimed when it is
+chosen, by an abstract Unix socket of its name: the kernel gives it to one process, of any user, and takes it back when
+that process ends, however it ends.
+"""
 
 import socket
 import zlib
@@ -7,6 +13,9 @@ from pathlib import Path
 
 _FIRST, _COUNT = 20_000, 12_000
 """Below the range from which Linux takes the ports of outgoing connections (32768 and up), so that none takes ours."""
+
+
+_claims: dict[int, tuple[Path, socket.socket]] = {}
 
 
 def is_free(port: int) -> bool:
@@ -21,26 +30,42 @@ def is_free(port: int) -> bool:
     return True
 
 
-def choose_ports(names: Collection[str], remembered: dict[str, int], seed: Path) -> dict[str, int]:
-    """Return a free port for each name: the remembered one if nobody has it, else another.
+def _claim(port: int, home: Path) -> bool:
+    """Claim a free port for this home until this process ends; say whether nobody else has it or has claimed it."""
+    if not is_free(port):
+        return False
+    if port in _claims:
+        return _claims[port][0] == home
+    claim = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        claim.bind(f"\0wardstream/port/{port}")
+    except OSError:
+        claim.close()
+        return False
+    _claims[port] = home, claim
+    return True
 
-    `seed` (the home) decides where the search begins, so that two homes started together do not race for one port.
+
+def choose_ports(names: Collection[str], remembered: dict[str, int], home: Path) -> dict[str, int]:
+    """Return a free port for each name, claimed for this home: the remembered one if nobody has it, else another.
+
+    The home decides where the search begins, so that it mostly finds the same ports again.
     """
     chosen: dict[str, int] = {}
     for name in names:
         port = remembered.get(name)
-        if port is not None and port not in chosen.values() and is_free(port):
+        if port is not None and port not in chosen.values() and _claim(port, home):
             chosen[name] = port
-    at = zlib.crc32(str(seed).encode())
+    at = zlib.crc32(str(home).encode())
     for name in names:
         while name not in chosen:
             at += 1
             port = _FIRST + at % _COUNT
-            if port not in chosen.values() and is_free(port):
+            if port not in chosen.values() and _claim(port, home):
                 chosen[name] = port
     return {name: chosen[name] for name in names}
 
 
-def free_port(seed: Path) -> int:
-    """Return one free loopback port."""
-    return choose_ports(["one"], {}, seed)["one"]
+def free_port(home: Path) -> int:
+    """Return one free loopback port, claimed for this home."""
+    return choose_ports(["one"], {}, home)["one"]

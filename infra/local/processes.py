@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from infra.local.home import PROJECT_ROOT
 
 _CHILD = Path(__file__).with_name("child.py")
@@ -139,6 +141,15 @@ def rss_mb(pid: int) -> float:
         private += kib.get("RssAnon", 0) + kib.get("RssFile", 0)
         shared = max(shared, kib.get("RssShmem", 0))
     return round((private + shared) / 1024, 1)
+
+
+def is_listening(pid: int, port: int) -> bool:
+    """Say whether this very process listens on the port."""
+    try:
+        held = psutil.Process(pid).net_connections("tcp")
+    except psutil.Error:
+        return False
+    return any(one.status == psutil.CONN_LISTEN and one.laddr.port == port for one in held)
 
 
 def send(pid: int, started: str, number: signal.Signals) -> bool:

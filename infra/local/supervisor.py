@@ -26,7 +26,7 @@ from infra.local.home import Home, read_json, write_json
 from infra.local.kafka import KafkaServer
 from infra.local.ports import choose_ports
 from infra.local.postgres import ROLE_OF_ALL, PostgresServer
-from infra.local.processes import end, is_same_process, send, spawn, started_at
+from infra.local.processes import end, is_listening, is_same_process, send, spawn, started_at
 
 log = logging.getLogger("supervisor")
 
@@ -101,6 +101,10 @@ class Child:
     gave_up: bool = False
     message: str = ""
     revived: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def listens(self) -> bool:
+        """Say whether it is this process that has the port, and not somebody who was there before it."""
+        return self.process is not None and is_listening(self.process.pid, self.port)
 
     def as_state(self) -> dict[str, Any]:
         """Return what the state file says about it."""
@@ -236,7 +240,7 @@ class Supervisor:
         """Ask a living process again and again whether it is ready; kill one that gives no answer at all for long."""
         answered_at = time.monotonic()
         while True:
-            ready = await asyncio.to_thread(child.is_ready)
+            ready = await asyncio.to_thread(child.is_ready) and (child.ready or await asyncio.to_thread(child.listens))
             now = time.monotonic()
             if ready or child.answers is None or (not ready and await asyncio.to_thread(child.answers)):
                 answered_at = now

@@ -18,7 +18,7 @@ from infra.local.errors import Missing, StackError
 from infra.local.home import PROJECT_ROOT, Home, is_reachable, read_json
 from infra.local.ports import choose_ports, is_free
 from infra.local.postgres import PostgresServer
-from infra.local.processes import Owner, end, is_same_process, rss_mb, send, spawn, started_at, wait_gone
+from infra.local.processes import Owner, end, is_listening, is_same_process, rss_mb, send, spawn, started_at, wait_gone
 
 
 def test_a_port_that_somebody_has_is_not_chosen_and_a_free_remembered_one_is(tmp_path):
@@ -39,6 +39,35 @@ def test_a_port_that_somebody_has_is_not_chosen_and_a_free_remembered_one_is(tmp
 def test_a_remembered_port_is_never_given_out_twice(tmp_path):
     port = choose_ports(["a"], {}, tmp_path)["a"]
     assert len(set(choose_ports(["a", "b"], {"a": port, "b": port}, tmp_path).values())) == 2
+
+
+def test_two_stacks_that_start_together_do_not_wish_for_the_same_front_door(tmp_path):
+    wish = choose_ports(["front"], {}, tmp_path)["front"]
+    other = (
+        "import sys; from pathlib import Path; from infra.local.ports import choose_ports; "
+        "print(choose_ports(['front'], {'front': int(sys.argv[1])}, Path(sys.argv[2]))['front'])"
+    )
+    for home in (tmp_path, tmp_path / "other"):
+        # Nobody listens yet: the port is only claimed, by this process, which goes on living.
+        done = subprocess.run([sys.executable, "-c", other, str(wish), str(home)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert int(done.stdout) != wish
+    assert choose_ports(["front"], {"front": wish}, tmp_path)["front"] == wish
+    assert choose_ports(["front"], {"front": wish}, tmp_path / "other")["front"] != wish
+
+
+def test_a_port_belongs_to_the_process_that_listens_and_not_to_one_that_finds_it_answering(tmp_path):
+    with socket.socket() as ours:
+        ours.bind(("127.0.0.1", 0))
+        port = ours.getsockname()[1]
+        assert not is_listening(os.getpid(), port)
+        ours.listen()
+        assert is_listening(os.getpid(), port)
+        child = spawn([sys.executable, "-c", "import time; time.sleep(60)"], log=tmp_path / "log")
+        assert not is_listening(child.pid, port)
+        child.kill()
+        child.wait()
+        assert not is_listening(child.pid, port)
 
 
 def test_a_child_dies_with_its_parent_however_the_parent_dies(tmp_path):
