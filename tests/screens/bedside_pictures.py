@@ -17,6 +17,7 @@ from tests.screens.families import Family, Ward
 from tests.screens.house import House
 from tests.screens.pictures import DESK, FOLDER, PATIENCE_MS, PHONE, TABLET, log_in
 from tests.screens.scene import Scene
+from tests.screens.windows import window
 
 
 class Studio:
@@ -35,7 +36,7 @@ class Studio:
         locale: str = "zh-CN",
     ) -> Page:
         """Return a page somebody has opened."""
-        context = self.browser.new_context(viewport={"width": size[0], "height": size[1]}, locale=locale)
+        context = window(self.browser, width=size[0], height=size[1], locale=locale)
         context.set_default_timeout(20_000)
         page = context.new_page()
         if username is not None:
@@ -257,6 +258,18 @@ def _worklist(studio: Studio) -> None:
         studio.ward.fund_is_well()
 
 
+def _second_person(studio: Studio) -> None:
+    desk = studio.desk()
+    for name, sex in (("贺建军", "male"), ("龚小兰", "female")):
+        desk.asks_back(studio.ward.family(name, sex=sex, charges=FEW, insured=False))
+    page = studio.open("/billing", username="billing_supervisor", size=DESK)
+    page.locator("[data-part=second] li", has_text="贺*军").wait_for()
+    studio.shoot(page, "second-person")
+    page.get_by_role("button", name="复核同意").first.click()
+    page.get_by_role("dialog").get_by_text("*").first.wait_for()
+    studio.shoot(page, "second-person-agree")
+
+
 def _shift(studio: Studio) -> None:
     desk = studio.desk()
     desk.no_drawer("billing_clerk")
@@ -328,6 +341,7 @@ SCENES: dict[str, Callable[[Studio], None]] = {
     "accounts": _accounts,
     "prices": _prices,
     "worklist": _worklist,
+    "second": _second_person,
     "shift": _shift,
     "reconciliation": _reconciliation,
 }

@@ -20,6 +20,7 @@ from infra.local.home import PROJECT_ROOT
 from infra.local.stack import Stack
 from tests.screens.house import House
 from tests.screens.scene import make_morning
+from tests.screens.windows import window
 
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PATIENTS = 60
@@ -86,9 +87,7 @@ def open_as(house: House, browser: Browser) -> Iterator[Callable[..., Page]]:
     def opened(
         username: str | None, path: str = "/", *, width: int = 1440, height: int = 900, locale: str = "zh-CN"
     ) -> Page:
-        context = browser.new_context(
-            viewport={"width": width, "height": height}, locale=locale, has_touch=width < 1000
-        )
+        context = window(browser, width=width, height=height, locale=locale, has_touch=width < 1000)
         contexts.append(context)
         context.set_default_timeout(15_000)
         page = context.new_page()

@@ -120,6 +120,15 @@ class MoneyDesk:
         operate("channel", "POST", f"/refunds/{refund_no}/fail")
         return eventually(lambda: stuck("failed"), "a refund that failed")
 
+    def asks_back(self, family: Family) -> None:
+        """Ask the whole deposit back, more than one person may give."""
+        answer = self._stay(family, "POST", f"/deposits/{family.deposit_entry_id}/refund", {})
+        assert answer["state"] == "asked"
+
+    def deposits_fen(self, family: Family) -> int:
+        """Return what is left of the deposits."""
+        return int(self._stay(family, "GET", "/account")["deposits_fen"])
+
     # ---- drawers -----------------------------------------------------------------------------------------------------
 
     def take_cash(self, family: Family, amount_fen: int, *, by: str = "billing_clerk") -> None:

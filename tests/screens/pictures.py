@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from infra.cli.accounts import credential_for
 from infra.local.home import PROJECT_ROOT
 from infra.local.stack import Stack
+from tests.screens.windows import window
 
 FOLDER = PROJECT_ROOT / "docs" / "screens"
 DESK, PHONE, TABLET, WALL = (1440, 900), (390, 844), (820, 1180), (1920, 1080)
@@ -124,7 +125,7 @@ def log_in(page: Page, home: Path, base_url: str, username: str) -> None:
 
 def _page(browser: Browser, picture: Picture) -> Page:
     width, height = picture.size
-    context = browser.new_context(viewport={"width": width, "height": height}, locale=picture.locale)
+    context = window(browser, width=width, height=height, locale=picture.locale)
     context.set_default_timeout(PATIENCE_MS)
     return context.new_page()
 

@@ -151,6 +151,53 @@ def test_the_day_of_leaving_is_held_against_the_day_of_settling(open_as: Open, h
     expect(part).to_contain_text("严*伟")
 
 
+def test_a_large_refund_goes_back_only_when_a_second_person_agrees(open_as: Open, desk: MoneyDesk) -> None:
+    family = desk.ward.family("贺建军", charges=FEW, insured=False)
+    clerk = open_as("billing_clerk", f"/accounts/{family.encounter_id}")
+    clerk.get_by_role("button", name="退预交金").first.click()
+    clerk.get_by_role("button", name="确认退款").click()
+    expect(clerk.get_by_text("¥10,000.00 还没有退")).to_be_visible()
+    clerk.get_by_role("button", name="退预交金").first.click()
+    clerk.get_by_role("button", name="确认退款").click()
+    expect(clerk.get_by_text("这笔预交金的退款已在等待复核。")).to_be_visible()
+    clerk.get_by_role("link", name="出院未结").click()
+    own = clerk.locator("[data-part=second] li", has_text="贺*军")
+    expect(own).to_contain_text("您提出的，请另一位同事复核。")
+    expect(own.get_by_role("button", name="复核同意")).to_have_count(0)
+
+    second = open_as("billing_supervisor", "/billing")
+    asked = second.locator("[data-part=second] li", has_text="贺*军")
+    expect(asked).to_contain_text("¥10,000.00")
+    assert not faults_of(second)
+    asked.get_by_role("button", name="复核同意").click()
+    dialog = second.get_by_role("dialog")
+    expect(dialog).to_contain_text("贺*军")
+    expect(dialog).to_contain_text("壹万元整")
+    dialog.get_by_role("button", name="复核同意").click()
+    expect(second.get_by_text("已同意，退还 ¥10,000.00。")).to_be_visible()
+    expect(asked).to_have_count(0)
+    assert desk.deposits_fen(family) == 0
+
+
+def test_a_large_refund_that_is_refused_or_taken_back_gives_nothing_back(open_as: Open, desk: MoneyDesk) -> None:
+    families = [desk.ward.family(name, charges=FEW, insured=False) for name in ("龚小兰", "文志远")]
+    for family in families:
+        desk.asks_back(family)
+    second = open_as("billing_supervisor", "/billing")
+    asked = second.locator("[data-part=second] li", has_text="龚*兰")
+    asked.get_by_role("button", name="不同意").click()
+    dialog = second.get_by_role("dialog")
+    expect(dialog.get_by_role("button", name="不同意")).to_be_disabled()
+    dialog.get_by_text("不该退").click()
+    dialog.get_by_role("button", name="不同意").click()
+    expect(asked).to_have_count(0)
+    clerk = open_as("billing_clerk", "/billing")
+    own = clerk.locator("[data-part=second] li", has_text="文*远")
+    own.get_by_role("button", name="撤回").click()
+    expect(own).to_have_count(0)
+    assert [desk.deposits_fen(family) for family in families] == [1_000_000, 1_000_000]
+
+
 # ---- the shift -------------------------------------------------------------------------------------------------------
 
 
