@@ -147,7 +147,8 @@ _SAID: tuple[tuple[str, str, str, str, dict[str, tuple[str, ...]]], ...] = (
         "id",
         {
             "AccountOpened": ("open",),
-            "BillConfirmed": ("billing",),
+            "BillConfirmed": ("billing", "open"),  # open: of a stay that goes on
+            "InterimSettled": ("open",),
             "BillWithdrawn": ("open",),
             "AccountClosed": ("closed",),
             "SettlementReopened": ("open",),

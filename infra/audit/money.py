@@ -57,7 +57,8 @@ done AS (
     FROM billing.entry e LEFT JOIN billing.entry o ON o.id = e.reverses LEFT JOIN amount m ON m.entry_id = e.id
     WHERE e.kind IN ('charge', 'deposit', 'part_refunded', 'overpaid') OR o.kind IN ('charge', 'deposit')
     UNION ALL
-    SELECT CASE kind WHEN 'final' THEN 'AccountSettled' ELSE 'SupplementSettled' END, id::text, account_id::text, charged_fen
+    SELECT CASE kind WHEN 'final' THEN 'AccountSettled' WHEN 'interim' THEN 'InterimSettled' ELSE 'SupplementSettled' END,
+           id::text, account_id::text, charged_fen
     FROM billing.settlement
     UNION ALL
     SELECT 'SettlementReopened', id::text, account_id::text, NULL FROM billing.settlement WHERE reopened_at IS NOT NULL),
@@ -66,7 +67,7 @@ said AS (
            min(aggregate_id) AS account_id, count(*) AS times, sum(coalesce((body ->> 'amount_fen')::bigint, (body ->> 'charged_fen')::bigint)) AS fen
     FROM billing.outbox
     WHERE split_part(type, '.', 3) IN ('ChargePosted', 'ChargeReversed', 'DepositReceived', 'DepositRefunded', 'AccountSettled', 'SettlementReopened',
-                                      'SupplementSettled', 'OverpaymentReceived')
+                                      'SupplementSettled', 'InterimSettled', 'OverpaymentReceived')
     GROUP BY 1, 2)
 SELECT CASE WHEN d.id IS NULL THEN format('%s was announced of %s, the ledger has no such thing', s.fact, s.id)
             WHEN s.id IS NULL THEN format('%s was never announced of %s', d.fact, d.id)

@@ -65,7 +65,11 @@ CREATE TABLE IF NOT EXISTS settlement (
   taken_back_at TEXT, taken_back_by TEXT, void INTEGER NOT NULL DEFAULT 0,
   CHECK (fund_fen + account_fen + cash_fen = total_fen)
 ) STRICT;
-CREATE UNIQUE INDEX IF NOT EXISTS settlement_once ON settlement (mdtrt_id) WHERE taken_back_at IS NULL;
+CREATE TABLE IF NOT EXISTS interim_line (
+  setl_id TEXT NOT NULL REFERENCES settlement, feedetl_sn TEXT NOT NULL, PRIMARY KEY (setl_id, feedetl_sn)
+) STRICT;
+CREATE VIEW IF NOT EXISTS settled_before AS
+  SELECT feedetl_sn FROM interim_line JOIN settlement USING (setl_id) WHERE taken_back_at IS NULL;
 """
 
 _Text = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+$")]
@@ -353,21 +357,32 @@ class Fund:
         """2302: lines go; one that is not there is gone already."""
         lines = _list(given, "data")
         for told in lines:
+            number = text_of(told, "feedetl_sn")
+            if self.party.row("SELECT 1 FROM settled_before WHERE feedetl_sn = ?", number) is not None:
+                raise Refused(WRONG_STATE, "This line is settled; take that settlement back first (2305).")
             self.party.truth.execute(
                 "DELETE FROM line WHERE feedetl_sn = ? AND mdtrt_id = ?",
-                (text_of(told, "feedetl_sn"), self._unsettled_stay(told)["mdtrt_id"]),
+                (number, self._unsettled_stay(told)["mdtrt_id"]),
             )
         return {"feedetl_cnt": self._held(lines[0]["mdtrt_id"])}
 
     # ---- settling ----------------------------------------------------------------------------------------------------
 
     def _in_force(self, mdtrt_id: str) -> dict[str, Any] | None:
-        return self.party.row("SELECT * FROM settlement WHERE mdtrt_id = ? AND taken_back_at IS NULL", mdtrt_id)
+        """Return the settlement that ended the stay for the fund; interim ones do not."""
+        return self.party.row(
+            "SELECT * FROM settlement WHERE mdtrt_id = ? AND taken_back_at IS NULL"
+            " AND setl_id NOT IN (SELECT setl_id FROM interim_line)",
+            mdtrt_id,
+        )
 
     def _shared(self, told: Any) -> tuple[dict[str, Any], Shares, int]:
         """Return stay, shares of its lines and what is left on the account; refused when the lines are another sum."""
         stay = self._unsettled_stay(told)
-        lines = self.party.rows("SELECT level, amount_fen FROM line WHERE mdtrt_id = ?", stay["mdtrt_id"])
+        lines = self.party.rows(
+            "SELECT level, amount_fen FROM line WHERE mdtrt_id = ? AND feedetl_sn NOT IN (SELECT * FROM settled_before)",
+            stay["mdtrt_id"],
+        )
         if sum(line["amount_fen"] for line in lines) != _fen(told, "medfee_sumamt"):
             raise Refused(SUM_DIFFERS, "The uploaded lines are not this sum.")
         person = self.party.row("SELECT * FROM person WHERE psn_no = ?", stay["psn_no"])
@@ -392,8 +407,12 @@ class Fund:
         return {"setlinfo": _setlinfo(stay["mdtrt_id"], "", now_text(), shares, balance_fen)}
 
     def settle(self, given: dict[str, Any], msgid: str) -> dict[str, Any]:
-        """2304: settled; refused when the lines are another sum or a settlement is in force."""
-        stay, shares, balance_fen = self._shared(given.get("data"))
+        """2304: settled; refused when the lines are another sum or a settlement is in force.
+
+        With `mid_setl_flag` 1 (中途结算) the stay goes on: its lines are settled, and lines that come later are not.
+        """
+        told = given.get("data")
+        stay, shares, balance_fen = self._shared(told)
         setl_id, at = token_hex(12), now_text()
         self.party.truth.execute(
             "INSERT INTO settlement VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, 0)",
@@ -411,6 +430,12 @@ class Fund:
                 at,
             ),
         )
+        if isinstance(told, dict) and told.get("mid_setl_flag") == "1":
+            self.party.truth.execute(
+                "INSERT INTO interim_line SELECT ?, feedetl_sn FROM line"
+                " WHERE mdtrt_id = ? AND feedetl_sn NOT IN (SELECT * FROM settled_before)",
+                (setl_id, stay["mdtrt_id"]),
+            )
         self._move_balance(stay["psn_no"], -shares.account_fen)
         return {"setlinfo": _setlinfo(stay["mdtrt_id"], setl_id, at, shares, balance_fen)}
 
@@ -484,6 +509,8 @@ class Fund:
         found = self.party.row("SELECT * FROM settlement JOIN stay USING (mdtrt_id) WHERE taken_back_by = ?", of_msgid)
         if found is None:
             return
+        if self.party.row("SELECT 1 FROM interim_line WHERE setl_id = ?", found["setl_id"]) is not None:
+            raise Refused(WRONG_STATE, "An interim settlement that was taken back is made anew.")
         held = self.party.rows("SELECT amount_fen FROM line WHERE mdtrt_id = ?", found["mdtrt_id"])
         changed = sum(line["amount_fen"] for line in held) != found["total_fen"]
         if changed or self._in_force(found["mdtrt_id"]) is not None:

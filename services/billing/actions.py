@@ -10,10 +10,12 @@ from uuid import UUID
 
 from services.billing import arrears_actions, bill_store, domain, store
 from services.billing.arrears import owed_fen
+from services.billing.bills import Bill
 from services.billing.domain import (
     MONEY_OF,
     Account,
     AlreadyReversed,
+    ChargeSettled,
     Entry,
     LedgerAccount,
     NoAccount,
@@ -38,6 +40,7 @@ from shared.contracts.billing import (
     ChargeReversed,
     DepositReceived,
     DepositRefunded,
+    InterimSettled,
     SettlementReopened,
     SupplementSettled,
 )
@@ -136,6 +139,8 @@ async def void_account(tx: Transaction, *, encounter_id: UUID, reason: str) -> L
     account = await store.lock_account(tx, encounter_id)
     if account is None or account.state == "voided" or account.day_case:
         return "kept"
+    if account.settlements and await store.list_interim_charges(tx, account.id):
+        return NotOpen("closed")
     match domain.void(account, await store.list_live_charges(tx, account.id)):
         case NotOpen() as refusal:
             return refusal
@@ -199,7 +204,7 @@ def charge_posted(tx: Transaction, asked: ChargeAsked, row: ChargeRow) -> Charge
 
 async def reverse_charge(
     tx: Transaction, *, encounter_id: UUID, entry_id: UUID, reason: str
-) -> Reversed | NoAccount | NotOpen | NoSuchEntry | AlreadyReversed:
+) -> Reversed | NoAccount | NotOpen | NoSuchEntry | AlreadyReversed | ChargeSettled:
     """Reverse one charge by its own entry that names it; a second reversal is refused (R51, V8)."""
     account = await store.lock_account(tx, encounter_id)
     if account is None:
@@ -362,6 +367,24 @@ async def settle_account(
     return Settled(account, settlement)
 
 
+async def post_interim(tx: Transaction, account: Account, settlement: Settlement) -> None:
+    """Write a decided interim settlement and announce it; the account stays open."""
+    await store.insert_settlement(tx, account.id, settlement)
+    faults.reached("K6")
+    outbox.append(
+        tx,
+        InterimSettled(
+            account_id=account.id,
+            encounter_id=account.encounter_id,
+            settlement_id=settlement.id,
+            number=settlement.number,
+            charged_fen=settlement.charged_fen,
+            deposits_fen=settlement.deposits_fen,
+            payer_fen=settlement.payer_fen,
+        ),
+    )
+
+
 async def post_settlement(tx: Transaction, account: Account, settlement: Settlement) -> None:
     """Write a decided final settlement, order what goes back through the channel, and announce it."""
     await store.insert_settlement(tx, account.id, settlement, cashier=tx.actor)
@@ -461,20 +484,9 @@ async def reopen_settlement(tx: Transaction, *, encounter_id: UUID, reason: str)
     if gone:
         await store.post_entries(tx, account.id, gone)
     faults.reached("K6")
-    for receipt in await bill_store.list_receipts_to_void(tx, account.id):
-        red = await bill_store.reserve_receipt(tx, receipt.settlement_id, receipt.amount_fen, voids=receipt.number)
-        await bill_store.send_errand(tx, "receipt", red)
+    await _void_receipts(tx, account.id)
     for settlement_id in in_force:
-        outbox.append(
-            tx,
-            SettlementReopened(
-                account_id=account.id,
-                encounter_id=encounter_id,
-                settlement_id=settlement_id,
-                patient_tok=account.patient_tok,
-                reason=reason,
-            ),
-        )
+        _announce_reopened(tx, account, settlement_id, reason)
     for posting in gone:
         assert posting.deposit_id is not None
         outbox.append(
@@ -489,3 +501,33 @@ async def reopen_settlement(tx: Transaction, *, encounter_id: UUID, reason: str)
         )
     charged_fen, deposits_fen = domain.restored_by(reversals)
     return Reopened(account, in_force[0], charged_fen, deposits_fen - sum(posting.fen for posting in gone))
+
+
+async def reopen_interim(tx: Transaction, account: Account, bill: Bill, *, reason: str) -> Reopened:
+    """Take an interim settlement back while the stay goes on: its lines are on the next bill again (V12)."""
+    children = await store.list_settlement_children(tx, account.id, number=bill.number)
+    reversals = tuple(Reversal(domain.reversal_id_of(child.id), child) for child in children)
+    await store.mark_interim_reopened(tx, account.id, bill.id, reversals, reason=reason)
+    faults.reached("K6")
+    await _void_receipts(tx, account.id)
+    _announce_reopened(tx, account, bill.settlement_id, reason)
+    return Reopened(account, bill.settlement_id, *domain.restored_by(reversals))
+
+
+async def _void_receipts(tx: Transaction, account_id: UUID) -> None:
+    for receipt in await bill_store.list_receipts_to_void(tx, account_id):
+        red = await bill_store.reserve_receipt(tx, receipt.settlement_id, receipt.amount_fen, voids=receipt.number)
+        await bill_store.send_errand(tx, "receipt", red)
+
+
+def _announce_reopened(tx: Transaction, account: Account, settlement_id: UUID, reason: str) -> None:
+    outbox.append(
+        tx,
+        SettlementReopened(
+            account_id=account.id,
+            encounter_id=account.encounter_id,
+            settlement_id=settlement_id,
+            patient_tok=account.patient_tok,
+            reason=reason,
+        ),
+    )

@@ -108,6 +108,7 @@ def _read_routes(routes: APIRouter, door: Door) -> None:
                 "charged_fen": standing.charged_fen,
                 "deposits_fen": standing.deposits_fen,
                 "settlements": standing.settlements,
+                "interim_fen": standing.interim_fen,
                 "settled_at": standing.settled_at,
             }
             return Answered(body, "account", standing.account_id, standing.patient_tok)

@@ -15,7 +15,16 @@ from services.billing import bill_actions, bill_store, bills, price_actions
 from services.billing.api_refusals import check_ward, refuse
 from services.billing.bill_actions import NoSuchPayment, OnBill, OnPayment, PaymentInWork
 from services.billing.bill_store import BillView, Payment
-from services.billing.bills import Bill, BillInWork, BillMoved, MoreThanDue, NoSuchBill, PayerNotConnected, QuoteDead
+from services.billing.bills import (
+    Bill,
+    BillInWork,
+    BillMoved,
+    MoreThanDue,
+    NoSuchBill,
+    NothingToSettle,
+    PayerNotConnected,
+    QuoteDead,
+)
 from services.billing.domain import Account, PaymentMethod
 from services.billing.outside import Outside
 from services.billing.ports import ChannelMethod, ForgedNotice
@@ -40,6 +49,10 @@ class Draft(Body):
     """Make the bill of everything on the account."""
 
     as_self_pay: bool = Field(default=False, description="The family pays all, though the stay is insured (R56).")
+    interim: bool = Field(
+        default=False,
+        description="The stay goes on (中途结算): what is settled is in no later bill, the account stays open.",
+    )
 
 
 class Confirmation(Body):
@@ -102,6 +115,8 @@ def _refuse(refusal: bill_actions.AnyRefusal, encounter_id: UUID) -> NoReturn:
             raise Refused("Note the insured person's number first, or bill as self-pay.", code="no_coverage")
         case PayerNotConnected():
             raise Refused("No insurance fund is connected; bill as self-pay.", code="fund_not_connected")
+        case NothingToSettle():
+            raise Refused("Nothing is on the account that could be settled now.", code="nothing_to_settle")
         case MoreThanDue(due_fen=due_fen):
             raise Refused("This is more than is due.", code="more_than_due", due_fen=due_fen)
         case PaymentInWork(payment_id=payment_id):
@@ -123,6 +138,7 @@ def _shown(bill: Bill, deposits_fen: int) -> dict[str, Any]:
         "state": bill.state,
         "reason": bill.reason,
         "insured": bill.insured,
+        "interim": bill.interim,
         "lines": bill.lines,
         "lines_hash": bill.lines_hash.hex(),
         "charged_fen": bill.charged_fen,
@@ -192,15 +208,19 @@ def _quote_routes(routes: APIRouter, door: Door, outside: Outside, rules: PriceR
         async def act(tx: Transaction, caller: Caller) -> Answered:
             tx.correlation_id = encounter_id
             connected = outside.insurance is not None
-            running = await price_actions.bring_up_to_date(tx, rules, encounter_id=encounter_id)
-            if running:
+            running = await price_actions.bring_up_to_date(tx, rules, encounter_id=encounter_id, goes_on=body.interim)
+            if running and not body.interim:
                 raise Refused(
                     "Something charged by the hour still runs (医嘱未停); stop it first, or it is not on the bill.",
                     code="timed_items_run",
                     running=running,
                 )
             outcome = await bill_actions.draft_bill(
-                tx, encounter_id=encounter_id, as_self_pay=body.as_self_pay, fund_connected=connected
+                tx,
+                encounter_id=encounter_id,
+                as_self_pay=body.as_self_pay,
+                fund_connected=connected,
+                interim=body.interim,
             )
             return _on_bill(outcome, caller, encounter_id, 201)
 

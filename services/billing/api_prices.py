@@ -15,7 +15,7 @@ from services.billing import price_actions, price_store, store
 from services.billing.actions import Charged
 from services.billing.api_refusals import check_ward, refuse
 from services.billing.arrears import ArrearsLimit
-from services.billing.domain import NoAccount, NotOpen, TooMuch
+from services.billing.domain import ChargeSettled, NoAccount, NotOpen, TooMuch
 from services.billing.price_actions import (
     AlreadyStopped,
     BarcodeMismatch,
@@ -175,9 +175,11 @@ def router(door: Door, rules: PriceRules) -> APIRouter:
     return routes
 
 
-def _refuse_price(refusal: PriceRefusal | NoAccount | NotOpen | TooMuch, encounter_id: UUID) -> NoReturn:
+def _refuse_price(
+    refusal: PriceRefusal | NoAccount | NotOpen | TooMuch | ChargeSettled, encounter_id: UUID
+) -> NoReturn:
     match refusal:
-        case NoAccount() | NotOpen() | TooMuch():
+        case NoAccount() | NotOpen() | TooMuch() | ChargeSettled():
             refuse(refusal, encounter_id, may_open=True)
         case NotInCatalogue():
             raise Refused(

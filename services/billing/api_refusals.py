@@ -5,6 +5,7 @@ from uuid import UUID
 
 from services.billing.domain import (
     AlreadyReversed,
+    ChargeSettled,
     NoAccount,
     NoSuchEntry,
     NotOpen,
@@ -43,6 +44,11 @@ def refuse(refusal: Refusal, encounter_id: UUID, *, may_open: bool = False) -> N
             raise NotFound("The account has no such entry.", code="no_such_entry")
         case AlreadyReversed():
             raise Refused("This was reversed before; nothing is reversed twice.", code="already_reversed")
+        case ChargeSettled():
+            raise Refused(
+                "An interim settlement settled this charge; take that back first, then correct it.",
+                code="charge_settled",
+            )
         case QuoteOutdated(charged_fen=charged_fen):
             raise Refused(
                 "The bill is not the sum the payer saw; show the new sum first.",

@@ -4,7 +4,7 @@ One action = one transaction; each locks the account's row first, decides purely
 here talks to the outside: what has to be asked is stored first and an errand is sent (errands.py).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Literal
 from uuid import UUID, uuid5
@@ -19,6 +19,7 @@ from services.billing.bills import (
     BillRefusal,
     MoreThanDue,
     NoSuchBill,
+    NothingToSettle,
     PayerNotConnected,
     QuoteDead,
 )
@@ -32,6 +33,7 @@ from services.billing.domain import (
     NotSettled,
     PaymentMethod,
     Posting,
+    QuoteOutdated,
     Refusal,
     Reversal,
     Settlement,
@@ -122,11 +124,12 @@ async def note_coverage(
 
 
 async def draft_bill(
-    tx: Transaction, *, encounter_id: UUID, as_self_pay: bool, fund_connected: bool
-) -> OnBill | NoAccount | NotOpen | BillInWork | PayerNotConnected:
+    tx: Transaction, *, encounter_id: UUID, as_self_pay: bool, fund_connected: bool, interim: bool = False
+) -> OnBill | NoAccount | NotOpen | BillInWork | PayerNotConnected | NothingToSettle:
     """Make the bill of everything on the account; one that was drafted or quoted before gives way to it.
 
-    An insured stay is drafted and the fund is asked (2303); any other is quoted at once.
+    An insured stay is drafted and the fund is asked (2303); any other is quoted at once. An interim bill (中途结算) is of a
+    stay that goes on: what it settles is in no later bill, and the account stays open.
     """
     found = await store.lock_for_settlement(tx, encounter_id)
     if found is None:
@@ -152,8 +155,9 @@ async def draft_bill(
         lines_hash=bills.hash_of_lines(live.lines),
         insured=insured,
         now=tx.now,
+        interim=interim,
     )
-    if isinstance(drafted, NotOpen):
+    if not isinstance(drafted, Bill):
         return drafted
     domain.check_bill(account.receivable_fen, sum(fen for _, fen in live.lines))
     await bill_store.insert_bill(tx, drafted)
@@ -174,7 +178,12 @@ async def confirm_bill(
     confirmed = bills.confirm(locked.bill, version=live.version, shown_hash=shown_hash, now=tx.now)
     if not isinstance(confirmed, Bill):
         return confirmed
-    if not await bill_store.begin_billing(tx, account.id, confirmed.bill_version):
+    if confirmed.interim:
+        is_begun = await bill_store.begin_interim(tx, confirmed)
+        account = replace(account, interim_in_work=is_begun)
+    else:
+        is_begun = await bill_store.begin_billing(tx, account.id, confirmed.bill_version)
+    if not is_begun:
         return QuoteDead("line_changed")
     outbox.append(
         tx,
@@ -213,8 +222,11 @@ async def advance(tx: Transaction, account: Account, deposits: tuple[Deposit, ..
                     ),
                 )
             return await _settle_when_covered(tx, account, deposits, bill)
-        case "failed" | "cancelled" if account.state == "billing":
-            await bill_store.end_billing(tx, account.id)
+        case "failed" | "cancelled" if account.is_billing:
+            if bill.interim:
+                await bill_store.end_interim(tx, bill, gives_lines_back=True)
+            else:
+                await bill_store.end_billing(tx, account.id)
             outbox.append(
                 tx,
                 BillWithdrawn(
@@ -242,14 +254,21 @@ async def _settle_when_covered(tx: Transaction, account: Account, deposits: tupl
     held_fen = sum(deposit.amount_fen for deposit in deposits)
     if bills.due_fen(bill, held_fen) > 0:
         return OnBill(account, bill, held_fen)
-    settlement = domain.settle(account, deposits, quoted_fen=bill.charged_fen, method="cash", payer_fen=bill.payer_fen)
-    assert isinstance(settlement, Settlement), "No line changes while a bill is being settled."
-    await actions.post_settlement(tx, account, settlement)
     settled = bills.move(bill, "settled")
     await _write(tx, account, settled)
+    settlement: Settlement | NotOpen | QuoteOutdated
+    if bill.interim:
+        settlement = domain.settle_interim(account, deposits, charged_fen=bill.charged_fen, payer_fen=bill.payer_fen)
+        await actions.post_interim(tx, account, settlement)
+    else:
+        settlement = domain.settle(
+            account, deposits, quoted_fen=bill.charged_fen, method="cash", payer_fen=bill.payer_fen
+        )
+        assert isinstance(settlement, Settlement), "No line changes while a bill is being settled."
+        await actions.post_settlement(tx, account, settlement)
     number = await bill_store.reserve_receipt(tx, settlement.id, bill.charged_fen)
     await bill_store.send_errand(tx, "receipt", number)
-    return OnBill(account, settled, 0)
+    return OnBill(account, settled, held_fen - settlement.deposits_fen)
 
 
 async def cancel_bill(
@@ -276,13 +295,36 @@ async def reopen(
     if account is None:
         return NoAccount()
     bill = await bill_store.get_bill_in_force(tx, account.id)
-    if bill is None:
+    if bill is None or (bill.interim and account.state == "closed"):  # closed at the desk without a bill
         return await actions.reopen_settlement(tx, encounter_id=encounter_id, reason=reason)
     if bill.state == "reopening":
         return BillMoved(bill.state)
+    if bill.interim:
+        return await _reopen_interim(tx, account, bill, reason)
     if bill.insured:
         return await advance(tx, account, (), bills.move(bill, "reopening", reason))
     reopened = await actions.reopen_settlement(tx, encounter_id=encounter_id, reason=reason)
+    await _write(tx, account, bills.move(bill, "reopened", reason))
+    return reopened
+
+
+async def _reopen_interim(
+    tx: Transaction, account: Account, bill: Bill, reason: str
+) -> Reopened | OnBill | NotSettled | BillMoved:
+    """Take the last interim settlement back while the stay goes on; not while another bill is being settled."""
+    if account.state != "open":
+        return NotSettled()
+    live = await bill_store.get_live_lines(tx, account.id)
+    if live.bill_id is not None and live.bill_state is not None:
+        if live.bill_state not in ("drafting", "quoted"):
+            return BillMoved(live.bill_state)
+        drafted = await bill_store.get_bill(tx, account.id, live.bill_id)
+        assert drafted is not None
+        await _write(tx, account, bills.move(drafted, "cancelled", "lines_come_back"))
+    if bill.insured:
+        await bill_store.begin_interim_reopening(tx, bill)
+        return await advance(tx, account, (), bills.move(bill, "reopening", reason))
+    reopened = await actions.reopen_interim(tx, account, bill, reason=reason)
     await _write(tx, account, bills.move(bill, "reopened", reason))
     return reopened
 
@@ -293,8 +335,12 @@ async def payer_reversed(tx: Transaction, account: Account, deposits: tuple[Depo
     if bill.state == "payer_reversing":
         await advance(tx, account, deposits, bills.move(bill, "cancelled", bill.reason))
         return
-    reopened = await actions.reopen_settlement(tx, encounter_id=account.encounter_id, reason=bill.reason or "reopened")
-    assert isinstance(reopened, Reopened), "A bill that is being reopened has its settlement in force."
+    reason = bill.reason or "reopened"
+    if bill.interim:
+        await actions.reopen_interim(tx, account, bill, reason=reason)
+    else:
+        reopened = await actions.reopen_settlement(tx, encounter_id=account.encounter_id, reason=reason)
+        assert isinstance(reopened, Reopened), "A bill that is being reopened has its settlement in force."
     await _write(tx, account, bills.move(bill, "reopened", bill.reason))
 
 
@@ -337,8 +383,8 @@ async def order_payment(
         return NoAccount()
     account, _ = found
     if bill_id is None:
-        if account.state != "open":
-            return NotOpen(account.state)
+        if account.state != "open" or account.is_billing:
+            return NotOpen("billing" if account.is_billing else account.state)
         if not domain.fits(account.deposits_fen, amount_fen):
             return TooMuch()
     else:
@@ -415,7 +461,7 @@ async def take_paid_order(tx: Transaction, payment_id: UUID, order: Order) -> Li
             entry_id,
             amount_fen=order.amount_fen,
             money=LedgerAccount.CHANNEL,
-            for_bill=account.state == "billing",
+            for_bill=account.is_billing,
         )
     if isinstance(posting, Posting):
         await actions.post_deposit(tx, account, posting, method=payment.method, cashier=tx.actor)

@@ -46,7 +46,8 @@ async def get_live_lines(tx: Transaction, account_id: UUID) -> LiveLines:
         "   SELECT array_agg(e.id) AS ids, array_agg(l.fen) AS fens"
         "   FROM entry e JOIN line l ON l.entry_id = e.id AND l.ledger_account_id = $2"
         "   WHERE e.account_id = a.id AND e.kind = 'charge'"
-        "     AND NOT EXISTS (SELECT FROM entry r WHERE r.reverses = e.id)) live WHERE a.id = $1",
+        "     AND NOT EXISTS (SELECT FROM entry r WHERE r.reverses = e.id)"
+        "     AND NOT EXISTS (SELECT FROM interim_line i WHERE i.entry_id = e.id)) live WHERE a.id = $1",
         account_id,
         LedgerAccount.RECEIVABLE,
     )
@@ -65,6 +66,22 @@ async def begin_billing(tx: Transaction, account_id: UUID, version: int) -> bool
     """Lock the account for the confirmed bill; False when a line changed since the quote."""
     done: bool = await tx.conn.fetchval("SELECT begin_billing($1, $2)", account_id, version)
     return done
+
+
+async def begin_interim(tx: Transaction, bill: Bill) -> bool:
+    """Set the lines of a confirmed interim bill apart; False when a line changed since the quote."""
+    done: bool = await tx.conn.fetchval("SELECT begin_interim($1, $2, $3)", bill.account_id, bill.id, bill.bill_version)
+    return done
+
+
+async def end_interim(tx: Transaction, bill: Bill, *, gives_lines_back: bool) -> None:
+    """End the work on an interim bill; one that came to nothing gives its lines back to what is still to be settled."""
+    await tx.conn.execute("SELECT end_interim($1, $2, $3)", bill.account_id, bill.id, gives_lines_back)
+
+
+async def begin_interim_reopening(tx: Transaction, bill: Bill) -> None:
+    """Note that an interim settlement is being taken back: nothing else is settled meanwhile."""
+    await tx.conn.execute("SELECT begin_interim_reopening($1, $2)", bill.account_id, bill.id)
 
 
 async def end_billing(tx: Transaction, account_id: UUID) -> None:
@@ -118,7 +135,8 @@ async def get_insured(conn: Connection, account_id: UUID) -> Insured:
         "SELECT e.id, e.item, l.fen, e.at, u.entry_id IS NOT NULL AS held,"
         " EXISTS (SELECT FROM entry r WHERE r.reverses = e.id) AS dead"
         " FROM entry e JOIN line l ON l.entry_id = e.id AND l.ledger_account_id = $2"
-        " LEFT JOIN uploaded_line u ON u.entry_id = e.id WHERE e.account_id = $1 AND e.kind = 'charge' ORDER BY e.id",
+        " LEFT JOIN uploaded_line u ON u.entry_id = e.id WHERE e.account_id = $1 AND e.kind = 'charge'"
+        "   AND NOT EXISTS (SELECT FROM interim_line i WHERE i.entry_id = e.id) ORDER BY e.id",
         account_id,
         LedgerAccount.RECEIVABLE,
     )
@@ -161,7 +179,7 @@ async def insert_bill(tx: Transaction, bill: Bill) -> None:
     """Write a new bill and its first step. One in work per account: the index one_bill_in_work refuses a second."""
     await tx.conn.execute(
         "WITH new AS (INSERT INTO bill (id, account_id, number, state, since, insured, bill_version, lines, lines_hash,"
-        " charged_fen, patient_fen, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12))"
+        " charged_fen, patient_fen, expires_at, interim) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13))"
         " INSERT INTO bill_step (bill_id, state, at) VALUES ($1, $4, clock_timestamp())",
         bill.id,
         bill.account_id,
@@ -175,6 +193,7 @@ async def insert_bill(tx: Transaction, bill: Bill) -> None:
         bill.charged_fen,
         bill.patient_fen,
         bill.expires_at,
+        bill.interim,
     )
 
 
@@ -202,9 +221,10 @@ async def get_bill(tx: Transaction, account_id: UUID, bill_id: UUID) -> Bill | N
 
 
 async def get_bill_in_force(tx: Transaction, account_id: UUID) -> Bill | None:
-    """Return the settled bill of this account, or the one whose settlement is being taken back."""
+    """Return the settled bill of this account, or the one whose settlement is being taken back: the last one first."""
     row = await tx.conn.fetchrow(
-        "SELECT * FROM bill WHERE account_id = $1 AND state IN ('settled', 'reopening')", account_id
+        "SELECT * FROM bill WHERE account_id = $1 AND state IN ('settled', 'reopening') ORDER BY number DESC LIMIT 1",
+        account_id,
     )
     return None if row is None else _bill(row)
 
@@ -484,11 +504,11 @@ async def find_receipt(conn: Connection, number: str) -> ReceiptRow | None:
 
 
 async def list_receipts_to_void(tx: Transaction, account_id: UUID) -> list[ReceiptRow]:
-    """Return the receipts of this account that count and that no red one voids."""
+    """Return the receipts of settlements that were taken back, as far as no red one voids them yet."""
     rows = await tx.conn.fetch(
         "SELECT r.number, s.account_id, r.settlement_id, r.amount_fen, r.state, r.voids, r.since"
         " FROM receipt r JOIN settlement s ON s.id = r.settlement_id WHERE s.account_id = $1 AND r.voids IS NULL"
-        " AND r.state <> 'failed' AND NOT EXISTS (SELECT FROM receipt v WHERE v.voids = r.number)",
+        " AND s.reopened_at IS NOT NULL AND r.state <> 'failed' AND NOT EXISTS (SELECT FROM receipt v WHERE v.voids = r.number)",
         account_id,
     )
     return [ReceiptRow(**row) for row in rows]
@@ -514,13 +534,16 @@ async def mark_receipt(
     )
 
 
-async def list_fee_lines(conn: Connection, account_id: UUID) -> list[FeeLine]:
-    """Return the live charge lines of an account, oldest first."""
+async def list_fee_lines(conn: Connection, settlement_id: UUID) -> list[FeeLine]:
+    """Return the live charge lines a settlement stands for, oldest first: of an interim one its own, else all the others."""
     rows = await conn.fetch(
-        "SELECT e.id, e.item, l.fen, e.at FROM entry e JOIN line l ON l.entry_id = e.id AND l.ledger_account_id = $2"
-        " WHERE e.account_id = $1 AND e.kind = 'charge' AND NOT EXISTS (SELECT FROM entry r WHERE r.reverses = e.id)"
+        "SELECT e.id, e.item, l.fen, e.at FROM settlement s JOIN entry e ON e.account_id = s.account_id AND e.kind = 'charge'"
+        " JOIN line l ON l.entry_id = e.id AND l.ledger_account_id = $2"
+        " LEFT JOIN interim_line i ON i.entry_id = e.id LEFT JOIN bill b ON b.id = i.bill_id"
+        " WHERE s.id = $1 AND NOT EXISTS (SELECT FROM entry r WHERE r.reverses = e.id)"
+        "   AND CASE WHEN s.kind = 'interim' THEN b.number = s.number ELSE i.entry_id IS NULL END"
         " ORDER BY e.at, e.id",
-        account_id,
+        settlement_id,
         LedgerAccount.RECEIVABLE,
     )
     return [FeeLine(row["id"], row["item"], row["fen"], row["at"]) for row in rows]

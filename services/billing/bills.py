@@ -89,6 +89,8 @@ class Bill:
     sends: int = 0
     setl_id: str | None = None
     reason: str | None = None
+    interim: bool = False
+    """A bill of a stay that goes on (中途结算)."""
 
     @property
     def payer_fen(self) -> int:
@@ -143,13 +145,18 @@ class PayerNotConnected:
 
 
 @dataclass(frozen=True, slots=True)
+class NothingToSettle:
+    """Nothing is on the account that an interim bill could settle."""
+
+
+@dataclass(frozen=True, slots=True)
 class MoreThanDue:
     """The payment is more than what is still due."""
 
     due_fen: int
 
 
-BillRefusal = NoSuchBill | BillInWork | BillMoved | QuoteDead | PayerNotConnected | MoreThanDue
+BillRefusal = NoSuchBill | BillInWork | BillMoved | QuoteDead | PayerNotConnected | NothingToSettle | MoreThanDue
 
 
 # ---- decisions -------------------------------------------------------------------------------------------------------
@@ -171,11 +178,21 @@ def move(bill: Bill, state: BillState, reason: str | None = None) -> Bill:
 
 
 def draft(
-    account: Account, bill_id: UUID, *, version: int, lines: int, lines_hash: bytes, insured: bool, now: datetime
-) -> Bill | NotOpen:
+    account: Account,
+    bill_id: UUID,
+    *,
+    version: int,
+    lines: int,
+    lines_hash: bytes,
+    insured: bool,
+    now: datetime,
+    interim: bool = False,
+) -> Bill | NotOpen | NothingToSettle:
     """Make the bill of everything on the account; without a fund the patient pays all and it is quoted at once."""
     if account.state != "open":
         return NotOpen(account.state)
+    if interim and account.receivable_fen == 0:
+        return NothingToSettle()
     return Bill(
         id=bill_id,
         account_id=account.id,
@@ -190,6 +207,7 @@ def draft(
         account_fen=0,
         patient_fen=account.receivable_fen,
         expires_at=now + QUOTE_LIFETIME,
+        interim=interim,
     )
 
 
@@ -267,8 +285,8 @@ def due_fen(bill: Bill, deposits_fen: int) -> int:
 
 
 def refund_fen(bill: Bill, deposits_fen: int) -> int:
-    """Return what goes back to the patient, deposits counted; 0 when something is due instead."""
-    return max(deposits_fen - bill.patient_fen, 0)
+    """Return what goes back to the patient, deposits counted; 0 when something is due instead, or the stay goes on."""
+    return 0 if bill.interim else max(deposits_fen - bill.patient_fen, 0)
 
 
 def cancel(bill: Bill) -> Bill | BillMoved:

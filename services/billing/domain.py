@@ -4,7 +4,7 @@ Pure: amounts are whole fen (R50), every decision is a value, "no" is a value to
 again (migrations/0001, 0002, 0005, 0006). How a bill goes from quote to receipt is in bills.py.
 
     account     open -> closed (settled) -> open (reopened) ... ; open -> billing (a confirmed bill is being settled) -> closed
-                or open again; open -> voided (the admission never counted)
+                or open again; open -> voided (the admission never counted); open all along an interim settlement
     charge      alive until reversed, once
     deposit     held until refunded, or applied by a settlement; a reopened settlement gives it back
     settlement  in force until reopened; the next one is n + 1; a supplementary one settles a late charge by itself
@@ -32,7 +32,7 @@ EntryKind = Literal[
     "overpaid",
     "reversal",
 ]
-SettlementKind = Literal["final", "supplementary"]
+SettlementKind = Literal["final", "supplementary", "interim"]
 
 
 class LedgerAccount(IntEnum):
@@ -78,6 +78,13 @@ class Account:
     receivable_fen: int
     deposits_fen: int
     ward: str | None
+    interim_in_work: bool = False
+    """A confirmed interim bill is being settled or taken back: charges go on, deposits are counted on."""
+
+    @property
+    def is_billing(self) -> bool:
+        """Say whether a confirmed bill counts on the deposits."""
+        return self.state == "billing" or self.interim_in_work
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +108,10 @@ class Entry:
     """Where the money of a deposit lies, or where a refund took it from."""
     part_refunded_fen: int = 0
     deposit_id: UUID | None = None
+    settled: bool = False
+    """An interim bill settles or settled this charge."""
+    applied_fen: int = 0
+    """What an interim settlement used of a deposit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +182,11 @@ class AlreadyReversed:
 
 
 @dataclass(frozen=True, slots=True)
+class ChargeSettled:
+    """An interim bill settles or settled the charge; that is taken back first."""
+
+
+@dataclass(frozen=True, slots=True)
 class QuoteOutdated:
     """The bill is not the sum the payer agreed to."""
 
@@ -187,7 +203,7 @@ class TooMuch:
     """The account would hold more than the ledger can settle in one entry."""
 
 
-Refusal = NoAccount | NotOpen | TooMuch | NoSuchEntry | AlreadyReversed | QuoteOutdated | NotSettled
+Refusal = NoAccount | NotOpen | TooMuch | NoSuchEntry | AlreadyReversed | ChargeSettled | QuoteOutdated | NotSettled
 
 
 # ---- ids that are idempotency keys (R52) -----------------------------------------------------------------------------
@@ -226,14 +242,16 @@ def deposit(
     account: Account, entry_id: UUID, *, amount_fen: int, money: LedgerAccount, for_bill: bool = False
 ) -> Posting | NotOpen | TooMuch:
     """Decide to take prepaid money: no more than one entry can settle, and while a bill is being settled only for that bill."""
-    if account.state != ("billing" if for_bill else "open"):
-        return NotOpen(account.state)
+    if account.state not in ("open", "billing") or account.is_billing != for_bill:
+        return NotOpen("billing" if account.is_billing else account.state)
     if not fits(account.deposits_fen, amount_fen):
         return TooMuch()
     return Posting(entry_id, "deposit", money, LedgerAccount.DEPOSITS, amount_fen)
 
 
-def reverse_charge(account: Account, entry: Entry | None) -> Reversal | NotOpen | NoSuchEntry | AlreadyReversed:
+def reverse_charge(
+    account: Account, entry: Entry | None
+) -> Reversal | NotOpen | NoSuchEntry | AlreadyReversed | ChargeSettled:
     """Decide the reversal of one charge: of an open account, by its own entry, once (R51, V8)."""
     if entry is None or entry.kind != "charge":
         return NoSuchEntry()
@@ -241,6 +259,8 @@ def reverse_charge(account: Account, entry: Entry | None) -> Reversal | NotOpen 
         return AlreadyReversed()
     if not takes_charges(account.state):
         return NotOpen(account.state)
+    if entry.settled:
+        return ChargeSettled()
     return Reversal(reversal_id_of(entry.id), entry)
 
 
@@ -253,11 +273,11 @@ def refund_deposit(
     """
     if entry is None or entry.kind != "deposit" or entry.money is None:
         return NoSuchEntry()
-    if entry.reversed or entry.part_refunded_fen == entry.amount_fen:
+    if account.is_billing or account.state == "closed":
+        return NotOpen("billing" if account.is_billing else account.state)
+    left_fen = entry.amount_fen - entry.part_refunded_fen - entry.applied_fen
+    if entry.reversed or left_fen == 0:
         return AlreadyReversed()
-    if account.state in ("billing", "closed"):
-        return NotOpen(account.state)
-    left_fen = entry.amount_fen - entry.part_refunded_fen
     wanted_fen = left_fen if amount_fen is None else amount_fen
     if wanted_fen > left_fen:
         return TooMuch()
@@ -286,8 +306,8 @@ def settle(
     The payer's share comes off first, then deposits in the order they came in. What is missing is collected by `method`,
     or written off when there is none; what is left of each deposit goes back to where that deposit came from.
     """
-    if account.state not in ("open", "billing"):
-        return NotOpen(account.state)
+    if account.state not in ("open", "billing") or account.interim_in_work:
+        return NotOpen("billing" if account.interim_in_work else account.state)
     charged_fen = account.receivable_fen
     if quoted_fen != charged_fen:
         return QuoteOutdated(charged_fen)
@@ -329,6 +349,47 @@ def settle(
         postings=tuple(postings),
         written_off_fen=due_fen if method is None else 0,
         kind=kind,
+    )
+
+
+def settle_interim(
+    account: Account, deposits: Sequence[Deposit], *, charged_fen: int, payer_fen: int = 0
+) -> Settlement:
+    """Decide the settlement of a part of a stay that goes on: the payer's share, then deposits as far as they are needed.
+
+    What is left of the deposits stays with the account. The caller has seen that they cover it.
+
+    Raises:
+        ArithmeticError: they do not, or more is settled than is owed (a bug, never a refusal).
+    """
+    if not 0 < charged_fen <= account.receivable_fen:
+        raise ArithmeticError("An interim settlement settles a part of what is owed.")
+    number = account.settlements + 1
+    settlement_id = settlement_id_of(account.id, number)
+    moves: list[tuple[EntryKind, LedgerAccount, int, UUID | None]] = [
+        ("payer_share", LedgerAccount.PAYER_RECEIVABLE, payer_fen, None)
+    ]
+    due_fen = charged_fen - payer_fen
+    for deposit in deposits:
+        applied_fen = min(due_fen, deposit.amount_fen)
+        moves.append(("deposit_applied", LedgerAccount.DEPOSITS, applied_fen, deposit.entry_id))
+        due_fen -= applied_fen
+    if due_fen:
+        raise ArithmeticError("An interim settlement is covered before it is settled.")
+    return Settlement(
+        id=settlement_id,
+        number=number,
+        charged_fen=charged_fen,
+        deposits_fen=charged_fen - payer_fen,
+        payer_fen=payer_fen,
+        collected_fen=0,
+        refunded_fen=0,
+        postings=tuple(
+            Posting(uuid5(settlement_id, str(no)), kind, debit, LedgerAccount.RECEIVABLE, fen, deposit_id)
+            for no, (kind, debit, fen, deposit_id) in enumerate(moves, 1)
+            if fen
+        ),
+        kind="interim",
     )
 
 
@@ -377,6 +438,6 @@ def restored_by(reversals: Sequence[Reversal]) -> tuple[int, int]:
 
 def void(account: Account, live_charges: Sequence[Entry]) -> tuple[Reversal, ...] | NotOpen:
     """Decide to void the account of an admission that never counted: every live charge reversed (A11)."""
-    if account.state != "open":
-        return NotOpen(account.state)
+    if account.state != "open" or account.interim_in_work:
+        return NotOpen("billing" if account.interim_in_work else account.state)
     return tuple(Reversal(reversal_id_of(charge.id), charge) for charge in live_charges)

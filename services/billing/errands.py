@@ -152,7 +152,7 @@ class Errands:
             case "drafting":
                 await self._draft(db, errand, owner.encounter_id, bill)
             case "payer_pending" if is_first:
-                call = self.fund.settle(bill.msgid("2304"), mdtrt_id, bill.charged_fen)
+                call = self.fund.settle(bill.msgid("2304"), mdtrt_id, bill.charged_fen, interim=bill.interim)
                 made = await self._ask(db, bill.msgid("2304"), bill.account_id, "insurance", "2304", call)
                 await self._move(db, errand, owner.encounter_id, bill, lambda now: bills.payer_answered(now, made))
             case "payer_pending" | "payer_unknown":
@@ -205,6 +205,8 @@ class Errands:
                     await bill_actions.payer_reversed(tx, account, deposits, now)
                 case Declined(code=code) if now.state == "reopening":
                     refused = bills.move(now, "settled", f"payer_keeps_it:{code}"[:64])
+                    if now.interim:
+                        await bill_store.end_interim(tx, now, gives_lines_back=False)
                     await bill_actions.advance(tx, account, deposits, refused)
                 case _:
                     await bill_store.put_off_errand(tx, errand, bills.look_again_seconds(errand.looks))
@@ -458,7 +460,7 @@ class Errands:
 
     async def _lines_of(self, db: Database, receipt: bill_store.ReceiptRow) -> list[FeeLine]:
         async with db.pool.acquire(timeout=10) as conn:
-            return await bill_store.list_fee_lines(conn, receipt.account_id)
+            return await bill_store.list_fee_lines(conn, receipt.settlement_id)
 
 
 def _is_done(answer: Outcome[ChannelRefund], refund: bill_store.Refund) -> bool:

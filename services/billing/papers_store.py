@@ -16,9 +16,11 @@ _FACTS = (
     "   WHERE b.account_id = a.id AND b.number = s.number AND b.state IN ('settled', 'reopening'))) END AS settlement,"
     " (SELECT jsonb_agg(jsonb_build_object('item', o.item, 'fen', l.fen, 'at', e.at, 'name_zh', p.name_zh, 'name_en', p.name_en,"
     "   'receipt_class', p.receipt_class, 'unit', p.unit, 'price_fen', p.price_fen,"
-    "   'was_settled', s.id IS NOT NULL AND e.recorded_at <= s.recorded_at) ORDER BY e.at, e.recorded_at, e.id)"
+    "   'was_settled', s.id IS NOT NULL AND CASE WHEN s.kind = 'interim' THEN i.number = s.number"
+    "     ELSE e.recorded_at <= s.recorded_at AND i.number IS NULL END) ORDER BY e.at, e.recorded_at, e.id)"
     " FROM entry e JOIN entry o ON o.id = coalesce(e.reverses, e.id) AND o.kind = 'charge'"
     " JOIN line l ON l.entry_id = e.id AND l.ledger_account_id = $2"
+    " LEFT JOIN (SELECT x.entry_id, b.number FROM interim_line x JOIN bill b ON b.id = x.bill_id) i ON i.entry_id = o.id"
     " LEFT JOIN priced_charge c ON c.entry_id = o.id LEFT JOIN price_item p ON p.id = c.price_id WHERE e.account_id = a.id) AS charges,"
     " (SELECT jsonb_agg(jsonb_build_object('entry_id', e.id, 'fen', l.fen, 'at', e.at, 'money', l.ledger_account_id,"
     "   'channel_method', y.method, 'reversed', EXISTS (SELECT FROM entry r WHERE r.reverses = e.id),"
@@ -32,7 +34,8 @@ _FACTS = (
     " (SELECT jsonb_build_object('number', r.number, 'state', r.state, 'check_code', r.check_code, 'url', r.url, 'since', r.since)"
     " FROM receipt r WHERE r.settlement_id = s.id AND r.voids IS NULL) AS receipt"
     " FROM account a LEFT JOIN stay_ward w USING (encounter_id) LEFT JOIN stay_left l USING (encounter_id)"
-    " LEFT JOIN settlement s ON s.account_id = a.id AND s.reopened_at IS NULL AND s.kind = 'final'"
+    " LEFT JOIN LATERAL (SELECT * FROM settlement WHERE account_id = a.id AND reopened_at IS NULL AND kind <> 'supplementary'"
+    "   ORDER BY number DESC LIMIT 1) s ON true"
     " WHERE a.encounter_id = $1 OR a.id = (SELECT e.account_id FROM entry e WHERE e.id = $4)"
 )
 

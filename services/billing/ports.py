@@ -136,8 +136,10 @@ class InsuranceGateway(Protocol):
         """Ask who would pay what of the uploaded lines (2303); declined when their sum is not `charged_fen`."""
         ...
 
-    async def settle(self, msgid: str, mdtrt_id: str, charged_fen: int) -> Outcome[PayerSettlement]:
-        """Settle with the fund (2304); the same `msgid` again is the same settlement."""
+    async def settle(
+        self, msgid: str, mdtrt_id: str, charged_fen: int, *, interim: bool = False
+    ) -> Outcome[PayerSettlement]:
+        """Settle with the fund (2304), `interim` when the stay goes on; the same `msgid` again is the same settlement."""
         ...
 
     async def find_settlement(self, msgid: str, mdtrt_id: str, of_msgid: str) -> Outcome[PayerSettlement | None]:

@@ -12,7 +12,7 @@ from uuid import UUID, uuid5
 from services.billing import actions, arrears, arrears_actions, arrears_store, price_store, store
 from services.billing.actions import Charged, Reversed
 from services.billing.arrears import ArrearsLimit
-from services.billing.domain import Account, NoAccount, NotOpen, TooMuch, fits, takes_charges
+from services.billing.domain import Account, ChargeSettled, NoAccount, NotOpen, TooMuch, fits, takes_charges
 from services.billing.price_store import REPRICED, TimedItem
 from services.billing.prices.catalogue import Conflicts, PriceRow, publication
 from services.billing.prices.rules import (
@@ -360,7 +360,7 @@ async def start_timed_item(
 
 async def stop_timed_item(
     tx: Transaction, rules: PriceRules, *, encounter_id: UUID, timed_item_id: UUID, at: datetime
-) -> ItemStopped | NoAccount | NotOpen | TooMuch | NoSuchTimedItem | AlreadyStopped | StopsBeforeStart:
+) -> ItemStopped | NoAccount | NotOpen | TooMuch | ChargeSettled | NoSuchTimedItem | AlreadyStopped | StopsBeforeStart:
     """Stop what runs and charge every started step of it at the price of its start (V19)."""
     account = await _open_account(tx, encounter_id)
     if not isinstance(account, Account):
@@ -386,6 +386,7 @@ async def correct_timed_item(
     | NoAccount
     | NotOpen
     | TooMuch
+    | ChargeSettled
     | NotInCatalogue
     | NotByTheHour
     | NoSuchTimedItem
@@ -416,7 +417,7 @@ async def correct_timed_item(
 
 async def _charge_time(
     tx: Transaction, rules: PriceRules, account: Account, item: TimedItem, started_at: datetime, stopped_at: datetime
-) -> ItemStopped | TooMuch | StopsBeforeStart:
+) -> ItemStopped | TooMuch | ChargeSettled | StopsBeforeStart:
     """Write from when until when an item ran and let exactly that be charged."""
     if stopped_at <= started_at:
         return StopsBeforeStart()
@@ -426,6 +427,8 @@ async def _charge_time(
         return ItemStopped(account, steps, amount_fen, account.receivable_fen, item.charged_by)
     if not fits(account.receivable_fen, amount_fen):
         return TooMuch()
+    if account.settlements and item.charged_by in await store.list_interim_charges(tx, account.id):
+        return ChargeSettled()
     await price_store.mark_timed_item(tx, item.id, started_at, stopped_at, item.price_id)
     if item.charged_by is not None:
         await _reverse(tx, account, item.charged_by)
@@ -443,14 +446,16 @@ async def _charge_time(
     return ItemStopped(account, steps, amount_fen, charged.charged_fen, charged.entry_id)
 
 
-async def bring_up_to_date(tx: Transaction, rules: PriceRules, *, encounter_id: UUID) -> int:
+async def bring_up_to_date(tx: Transaction, rules: PriceRules, *, encounter_id: UUID, goes_on: bool = False) -> int:
     """Charge the bed days of a stay until now, before its bill is made (V11); return how many timed items still run.
+
+    When the stay `goes_on`, a day that has not ended is left to the next bill.
 
     Only a stay that is charged by the catalogue; one whose account takes no charges is left alone, its bill is refused anyway.
     """
     if not await price_store.is_priced(tx, encounter_id):
         return 0
-    await price_bed_days(tx, rules, encounter_id=encounter_id, until=tx.now)
+    await price_bed_days(tx, rules, encounter_id=encounter_id, until=tx.now, by_itself=goes_on)
     return sum(item.stopped_at is None for item in await price_store.list_timed_items(tx, encounter_id))
 
 
@@ -491,6 +496,15 @@ class DueDays:
             posted=tuple(posted for posted in self.posted if posted.charge.day < day),
         )
 
+    def without(self, settled: frozenset[UUID]) -> "DueDays":
+        """Return what of it is on days of which an interim bill settled nothing; those days stay as they were settled."""
+        days = {posted.charge.day for posted in self.posted if posted.entry_id in settled}
+        return replace(
+            self,
+            due=tuple(charge for charge in self.due if charge.day not in days),
+            posted=tuple(posted for posted in self.posted if posted.charge.day not in days),
+        )
+
 
 async def due_days(tx: Transaction, rules: PriceRules, encounter_id: UUID, *, until: datetime) -> DueDays:
     """Return the bed days of a stay until then, from where the patient lay and nothing else (V10)."""
@@ -521,6 +535,8 @@ async def price_bed_days(
         return BedDaysPriced(account, account.receivable_fen, (), 0, ())
     if by_itself and found.lying:
         found = found.before(business_date(until, rules.hospital_zone))
+    if account.settlements:
+        found = found.without(await store.list_interim_charges(tx, account.id))
     changes = day_changes(account.id, found.due, found.posted)
     posted_fen = sum(charge.amount_fen for _, charge in changes.post)
     if not fits(account.receivable_fen, posted_fen):

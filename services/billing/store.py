@@ -59,8 +59,8 @@ async def mark_ward(tx: Transaction, encounter_id: UUID, ward: str) -> None:
 async def lock_account(tx: Transaction, encounter_id: UUID) -> Account | None:
     """Lock the account of a stay against every other posting and return it as it is now."""
     row = await tx.conn.fetchrow(
-        "SELECT a.id, a.patient_tok, a.state, a.day_case, a.settlements, a.receivable_fen, a.deposits_fen, w.ward"
-        " FROM account a LEFT JOIN stay_ward w USING (encounter_id) WHERE a.encounter_id = $1 FOR NO KEY UPDATE OF a",
+        "SELECT a.id, a.patient_tok, a.state, a.day_case, a.settlements, a.receivable_fen, a.deposits_fen, a.interim_bill_id,"
+        " w.ward FROM account a LEFT JOIN stay_ward w USING (encounter_id) WHERE a.encounter_id = $1 FOR NO KEY UPDATE OF a",
         encounter_id,
     )
     return None if row is None else _account(row, encounter_id)
@@ -91,6 +91,7 @@ def _account(row: Any, encounter_id: UUID) -> Account:
         receivable_fen=row["receivable_fen"],
         deposits_fen=row["deposits_fen"],
         ward=row["ward"],
+        interim_in_work=row["interim_bill_id"] is not None,
     )
 
 
@@ -139,7 +140,11 @@ async def get_entry(tx: Transaction, account_id: UUID, entry_id: UUID) -> Entry 
         "SELECT e.id, e.kind, l.fen, l.ledger_account_id, EXISTS (SELECT FROM entry r WHERE r.reverses = e.id) AS reversed,"
         " coalesce((SELECT sum(pl.fen) FROM entry p JOIN line pl ON pl.entry_id = p.id AND pl.fen > 0"
         "   WHERE p.deposit_id = e.id AND p.kind = 'part_refunded'"
-        "     AND NOT EXISTS (SELECT FROM entry r WHERE r.reverses = p.id)), 0)::bigint AS part_refunded_fen"
+        "     AND NOT EXISTS (SELECT FROM entry r WHERE r.reverses = p.id)), 0)::bigint AS part_refunded_fen,"
+        " coalesce((SELECT sum(pl.fen) FROM entry p JOIN line pl ON pl.entry_id = p.id AND pl.fen > 0"
+        "   WHERE p.deposit_id = e.id AND p.kind = 'deposit_applied'"
+        "     AND NOT EXISTS (SELECT FROM entry r WHERE r.reverses = p.id)), 0)::bigint AS applied_fen,"
+        " EXISTS (SELECT FROM interim_line i WHERE i.entry_id = e.id) AS settled"
         " FROM entry e JOIN line l ON l.entry_id = e.id AND l.fen > 0 WHERE e.id = $2 AND e.account_id = $1",
         account_id,
         entry_id,
@@ -147,7 +152,16 @@ async def get_entry(tx: Transaction, account_id: UUID, entry_id: UUID) -> Entry 
     if row is None:
         return None
     money = LedgerAccount(row["ledger_account_id"])
-    return Entry(row["id"], row["kind"], row["fen"], row["reversed"], money, row["part_refunded_fen"])
+    return Entry(
+        id=row["id"],
+        kind=row["kind"],
+        amount_fen=row["fen"],
+        reversed=row["reversed"],
+        money=money,
+        part_refunded_fen=row["part_refunded_fen"],
+        settled=row["settled"],
+        applied_fen=row["applied_fen"],
+    )
 
 
 async def list_live_charges(tx: Transaction, account_id: UUID) -> list[Entry]:
@@ -162,14 +176,22 @@ async def list_live_charges(tx: Transaction, account_id: UUID) -> list[Entry]:
     return [Entry(row["id"], "charge", row["fen"], reversed=False) for row in rows]
 
 
-async def list_settlement_children(tx: Transaction, account_id: UUID) -> list[Entry]:
-    """Return the entries of every settlement in force: the final one and its supplements."""
+async def list_interim_charges(tx: Transaction, account_id: UUID) -> frozenset[UUID]:
+    """Return the charges that interim bills settle or settled; they are in no later bill and not reversed."""
+    rows = await tx.conn.fetch("SELECT entry_id FROM interim_line WHERE account_id = $1", account_id)
+    return frozenset(row["entry_id"] for row in rows)
+
+
+async def list_settlement_children(tx: Transaction, account_id: UUID, *, number: int | None = None) -> list[Entry]:
+    """Return the entries of every settlement in force: the final one and its supplements, or those of an interim one."""
     rows = await tx.conn.fetch(
         "SELECT e.id, e.kind, e.deposit_id, l.fen, (SELECT c.ledger_account_id FROM line c"
         "   WHERE c.entry_id = e.id AND c.fen < 0) AS credited"
         " FROM entry e JOIN settlement s ON s.id = e.settlement_id JOIN line l ON l.entry_id = e.id AND l.fen > 0"
-        " WHERE e.account_id = $1 AND s.reopened_at IS NULL ORDER BY e.id",
+        " WHERE e.account_id = $1 AND s.reopened_at IS NULL"
+        "   AND CASE WHEN $2::int IS NULL THEN s.kind <> 'interim' ELSE s.number = $2 END ORDER BY e.id",
         account_id,
+        number,
     )
     return [
         Entry(
@@ -187,7 +209,8 @@ async def list_settlement_children(tx: Transaction, account_id: UUID) -> list[En
 async def list_settlements_in_force(tx: Transaction, account_id: UUID) -> list[UUID]:
     """Return the ids of the final settlement in force and of its supplements, the final one first."""
     rows = await tx.conn.fetch(
-        "SELECT id FROM settlement WHERE account_id = $1 AND reopened_at IS NULL ORDER BY number", account_id
+        "SELECT id FROM settlement WHERE account_id = $1 AND reopened_at IS NULL AND kind <> 'interim' ORDER BY number",
+        account_id,
     )
     return [row["id"] for row in rows]
 
@@ -255,6 +278,20 @@ async def mark_settlements_reopened(
     )
 
 
+async def mark_interim_reopened(
+    tx: Transaction, account_id: UUID, bill_id: UUID, reversals: Sequence[Reversal], *, reason: str
+) -> None:
+    """Reverse every child of an interim settlement and give its lines back to what is still to be settled (V12)."""
+    await tx.conn.execute(
+        "SELECT reopen_interim($1, $2, $3, $4, $5, $6)",
+        account_id,
+        bill_id,
+        *_originals_and_ids(reversals),
+        reason,
+        tx.now,
+    )
+
+
 async def begin_supplement(tx: Transaction, account_id: UUID) -> None:
     """Let a late charge into a closed account; this transaction must settle it again."""
     await tx.conn.execute("SELECT begin_supplement($1)", account_id)
@@ -297,6 +334,8 @@ class Standing:
     settlements: int
     charged_fen: int
     deposits_fen: int
+    interim_fen: int
+    """What interim settlements in force settled before."""
     settled_at: datetime | None
     ward: str | None
 
@@ -304,8 +343,11 @@ class Standing:
 async def get_standing(tx: Transaction, encounter_id: UUID) -> Standing | None:
     """Return the account of a stay with its charged sum and the deposits held."""
     row = await tx.conn.fetchrow(
-        "SELECT a.id AS account_id, a.encounter_id, a.patient_tok, a.payer_kind, a.state, a.settlements,"
-        " coalesce(s.charged_fen, a.receivable_fen) AS charged_fen, a.deposits_fen, s.settled_at, w.ward"
+        "SELECT a.id AS account_id, a.encounter_id, a.patient_tok, a.payer_kind, a.settlements,"
+        " CASE WHEN a.interim_bill_id IS NULL THEN a.state ELSE 'billing' END AS state,"
+        " coalesce(s.charged_fen, a.receivable_fen) AS charged_fen, a.deposits_fen, s.settled_at, w.ward,"
+        " CASE WHEN a.settlements = 0 THEN 0 ELSE (SELECT coalesce(sum(i.charged_fen), 0)::bigint FROM settlement i"
+        "   WHERE i.account_id = a.id AND i.reopened_at IS NULL AND i.kind = 'interim') END AS interim_fen"
         " FROM account a LEFT JOIN settlement s ON s.account_id = a.id AND s.reopened_at IS NULL AND s.kind = 'final'"
         " LEFT JOIN stay_ward w USING (encounter_id) WHERE a.encounter_id = $1",
         encounter_id,
@@ -335,7 +377,9 @@ async def get_pre_settlement(tx: Transaction, encounter_id: UUID) -> PreSettleme
         " FROM account a LEFT JOIN stay_ward w USING (encounter_id), LATERAL ("
         "   SELECT count(*) AS charges, coalesce(sum(e.charge_fen), 0)::bigint AS charged_fen FROM entry e"
         "   WHERE e.account_id = a.id AND e.kind = 'charge' AND e.id <> ALL (ARRAY("
-        "     SELECT r.reverses FROM entry r WHERE r.account_id = a.id AND r.kind = 'reversal'))) live"
+        "     SELECT r.reverses FROM entry r WHERE r.account_id = a.id AND r.kind = 'reversal'"
+        "     UNION ALL SELECT i.entry_id FROM interim_line i JOIN bill b ON b.id = i.bill_id"
+        "       AND b.state IN ('settled', 'reopening') WHERE i.account_id = a.id))) live"
         " WHERE a.encounter_id = $1",
         encounter_id,
     )

@@ -52,7 +52,8 @@ async def list_unsettled(
         " EXISTS (SELECT FROM arrears x WHERE x.account_id = l.account_id) AS in_arrears"
         " FROM left_unsettled l LEFT JOIN stay_ward w USING (encounter_id)"
         " LEFT JOIN LATERAL (SELECT id, since, state, bill_version, expires_at FROM bill"
-        "   WHERE account_id = l.account_id ORDER BY id DESC LIMIT 1) b ON true"
+        "   WHERE account_id = l.account_id AND NOT (interim AND state IN ('settled', 'reopened'))"
+        "   ORDER BY id DESC LIMIT 1) b ON true"
         " WHERE ($1::text[] IS NULL OR w.ward = ANY ($1))"
         "   AND ($2::timestamptz IS NULL OR (l.left_at, l.encounter_id) > ($2, $3))"
         " ORDER BY l.left_at, l.encounter_id LIMIT $4",

@@ -72,7 +72,7 @@ class AccountSettled(AccountEvent):
 
 
 class BillConfirmed(AccountEvent):
-    """The payer said yes to exactly this bill (结算单); until it is settled or given up no line of the account changes."""
+    """The payer said yes to exactly this bill (结算单); until it is settled or given up no line of it changes."""
 
     bill_id: UUID
     charged_fen: Fen
@@ -122,6 +122,16 @@ class SupplementSettled(AccountEvent):
     collected_fen: Fen
     written_off_fen: Fen
     reason: Code
+
+
+class InterimSettled(AccountEvent):
+    """A part of a stay that goes on was settled (中途结算); the account stays open, deposits that were not used stay with it."""
+
+    settlement_id: UUID
+    number: int
+    charged_fen: Fen
+    deposits_fen: Fen
+    payer_fen: Fen
 
 
 class ReceiptIssued(AccountEvent):

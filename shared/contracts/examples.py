@@ -175,6 +175,7 @@ OF_ONE_EVENT: Mapping[str, Mapping[str, Any]] = {
         "written_off_fen": 4_250,
         "reason": "late_consumable",
     },
+    "InterimSettled": {"charged_fen": 812_500, "deposits_fen": 243_750, "payer_fen": 568_750},
     "AccountVoided": {"reason": "wrong_patient"},
     "FollowUpTaskCompleted": {"completed_at": "2026-03-11T06:20:00Z"},
     "FollowUpPlanHeld": {"reason": "readmitted_within_31_days"},

@@ -219,9 +219,15 @@ class NationalInsurance:
         )
         return told if isinstance(told, Unknown) else Done(told.setlinfo.split())
 
-    async def settle(self, msgid: str, mdtrt_id: str, charged_fen: int) -> Outcome[PayerSettlement]:
+    async def settle(
+        self, msgid: str, mdtrt_id: str, charged_fen: int, *, interim: bool = False
+    ) -> Outcome[PayerSettlement]:
         """Settle with the fund (2304); an answer about another sum or stay is not believed, but asked about (R53)."""
-        asked = {"mdtrt_id": mdtrt_id, "medfee_sumamt": decimal_text(charged_fen)}
+        asked = {
+            "mdtrt_id": mdtrt_id,
+            "medfee_sumamt": decimal_text(charged_fen),
+            "mid_setl_flag": "1" if interim else "0",
+        }
         outcome = await self._trade("2304", msgid, {"data": asked})
         if not isinstance(outcome, Done):
             return outcome
