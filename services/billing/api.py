@@ -169,6 +169,7 @@ def _shown(line: store.StatementLine) -> dict[str, Any]:
         "at": line.at,
         "reverses": line.reverses,
         "reversed_by": line.reversed_by,
+        "interim_number": line.interim_number,
     }
 
 

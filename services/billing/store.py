@@ -406,6 +406,8 @@ class StatementLine:
     reverses: UUID | None
     reversed_by: UUID | None
     recorded_at: datetime
+    interim_number: int | None
+    """The number of the interim bill that settles or settled this charge."""
 
 
 async def list_statement(
@@ -414,7 +416,8 @@ async def list_statement(
     """Return the entries of an account as they were recorded, each with the two ledger accounts it moved between."""
     rows = await tx.conn.fetch(
         "SELECT e.id AS entry_id, e.kind, e.item, d.fen AS amount_fen, dl.code AS debit, cl.code AS credit, e.at,"
-        " e.reverses, r.id AS reversed_by, e.recorded_at"
+        " e.reverses, r.id AS reversed_by, e.recorded_at,"
+        " (SELECT b.number FROM interim_line i JOIN bill b ON b.id = i.bill_id WHERE i.entry_id = e.id) AS interim_number"
         " FROM entry e JOIN line d ON d.entry_id = e.id AND d.fen > 0 JOIN ledger_account dl ON dl.id = d.ledger_account_id"
         " JOIN line c ON c.entry_id = e.id AND c.fen < 0 JOIN ledger_account cl ON cl.id = c.ledger_account_id"
         " LEFT JOIN entry r ON r.reverses = e.id"

@@ -60,6 +60,7 @@ export interface Bill {
   since: string
   reason: string | null
   insured: boolean
+  interim: boolean
   lines: number
   lines_hash: string
   charged_fen: number
@@ -85,6 +86,7 @@ export interface Account {
   charged_fen: number
   deposits_fen: number
   settlements: number
+  interim_fen: number
   settled_at: string | null
 }
 
@@ -98,6 +100,7 @@ export interface Entry {
   at: string
   reverses: string | null
   reversed_by: string | null
+  interim_number: number | null
 }
 
 export interface Price {

@@ -9,7 +9,7 @@ function aBill(state: BillState, more: Partial<Bill> = {}): Bill {
 let made = 0
 function anEntry(kind: string, fen: number, debit: string, credit: string, more: Partial<Entry> = {}): Entry {
   made += 1
-  return { entry_id: `e${made}`, kind, item: null, amount_fen: fen, debit, credit, at: '2026-11-23T01:00:00Z', reverses: null, reversed_by: null, ...more }
+  return { entry_id: `e${made}`, kind, item: null, amount_fen: fen, debit, credit, at: '2026-11-23T01:00:00Z', reverses: null, reversed_by: null, interim_number: null, ...more }
 }
 
 it('speaks of money only when the patient is known to be the right one', () => {
@@ -56,6 +56,16 @@ it('groups live charges by class and leaves reversed ones out', () => {
     prices,
   )
   expect(groups.map((group) => [group.code, group.fen])).toEqual([['01', 5000], ['14', 300]])
+})
+
+it('shows the costs of an interim bill by themselves and leaves them off every other bill', () => {
+  const entries = [
+    anEntry('charge', 700, 'receivable', 'revenue', { interim_number: 1 }),
+    anEntry('charge', 50, 'receivable', 'revenue', { interim_number: 2 }),
+    anEntry('charge', 3, 'receivable', 'revenue'),
+  ]
+  const sums = (interim: number | null): number[] => costGroups(entries, new Map(), interim).map((group) => group.fen)
+  expect([sums(1), sums(2), sums(null)]).toEqual([[700], [50], [3]])
 })
 
 it('keeps a running balance that ends at nothing when the account is settled', () => {

@@ -61,11 +61,15 @@ export interface CostGroup {
 }
 export const OTHER_CLASS = '14'
 
-/** Live charges by the classes of the receipt (医疗收费项目类别); what the price list does not know is 其他费. */
-export function costGroups(entries: readonly Entry[], prices: ReadonlyMap<string, Price>): CostGroup[] {
+/**
+ * Live charges by the classes of the receipt (医疗收费项目类别); what the price list does not know is 其他费.
+ *
+ * What an interim bill settles is not on any other bill: its number asks for those lines instead.
+ */
+export function costGroups(entries: readonly Entry[], prices: ReadonlyMap<string, Price>, interim: number | null = null): CostGroup[] {
   const groups = new Map<string, CostGroup>()
   for (const entry of entries) {
-    if (entry.kind !== 'charge' || entry.reversed_by !== null) continue
+    if (entry.kind !== 'charge' || entry.reversed_by !== null || entry.interim_number !== interim) continue
     const code = (entry.item === null ? undefined : prices.get(entry.item)?.receipt_class) ?? OTHER_CLASS
     const group = groups.get(code) ?? { code, fen: 0, lines: [] }
     group.fen += entry.amount_fen

@@ -71,7 +71,8 @@ export function useStay(encounterId: string) {
 
   async function readBill(): Promise<Bill | null> {
     try {
-      return await asked(get<Bill>(`${billing}/bills/latest`))
+      const found = await asked(get<Bill>(`${billing}/bills/latest`))
+      return found.interim && found.state === 'settled' && found.bill_id === begun.value.seen ? null : found
     } catch (error) {
       const problem = asProblem(error)
       if (problem.status === 404) return null
@@ -180,6 +181,11 @@ export function useStay(encounterId: string) {
     return done
   }
 
+  /** Have the bill made anew, for this payer; an interim one when the patient stays. */
+  function draft(asSelfPay: boolean): Promise<Done | null> {
+    return act({ name: 'bill', path: '/bills', body: { as_self_pay: asSelfPay, interim: begun.value.goesOn } })
+  }
+
   const wake = (): void => {
     if (document.visibilityState === 'visible') void watchOn()
   }
@@ -201,7 +207,7 @@ export function useStay(encounterId: string) {
     document.removeEventListener('visibilitychange', wake)
   })
 
-  return { encounterId, encounter, patient, name, account, entries, bill, before, isLoaded, trouble, refusal, isCut, isSaved, doing, begun, act, look: lookOnce }
+  return { encounterId, encounter, patient, name, account, entries, bill, before, isLoaded, trouble, refusal, isCut, isSaved, doing, begun, act, draft, look: lookOnce }
 }
 
 /** What an act was answered; most of it is read again from the server. */

@@ -21,12 +21,16 @@ export interface Begun {
   payer: 'insured' | 'self' | null
   method: string
   amount: string
+  /** The patient stays: the bill is an interim one (中途结算). */
+  goesOn: boolean
+  /** The interim bill whose proof was seen, so that the next one can be begun. */
+  seen: string | null
   act: Act | null
   actAt: number
 }
 
 export function blank(user: string, encounter: string): Begun {
-  return { user, encounter, isIdentified: false, payer: null, method: 'wechat', amount: '', act: null, actAt: 0 }
+  return { user, encounter, isIdentified: false, payer: null, method: 'wechat', amount: '', goesOn: false, seen: null, act: null, actAt: 0 }
 }
 
 /** What this user has begun for this stay; somebody else's beginning, or one for another patient, is never gone on with. */

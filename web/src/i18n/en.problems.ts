@@ -93,6 +93,8 @@ export const enProblems = {
   no_such_bill: 'This stay has no such bill.',
   no_such_payment: 'There is no such payment.',
   no_open_shift: 'You have no drawer open; it may have been closed at another desk. This page is fresh now.',
+  charge_settled: 'An interim bill settled this charge; take that back first, then correct it.',
+  nothing_to_settle: 'Nothing is on the account that could be settled now.',
   refund_asked: 'A refund of this deposit waits for a second person already.',
   own_request: 'A colleague has to agree; nobody agrees to the own refund.',
   request_decided: 'Somebody has decided this refund already.',

@@ -93,6 +93,8 @@ export const zhProblems = {
   no_such_bill: '这次住院没有这张结算单。',
   no_such_payment: '没有这笔付款。',
   no_open_shift: '您没有开着的班，可能已在另一台电脑交班。已刷新。',
+  charge_settled: '这笔费用已中途结算，请先撤回那次结算再更正。',
+  nothing_to_settle: '账户上没有可以结算的费用。',
   refund_asked: '这笔预交金的退款已在等待复核。',
   own_request: '自己提出的退款要由另一位同事复核。',
   request_decided: '这笔退款已由别人处理。',

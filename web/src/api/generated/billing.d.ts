@@ -1162,6 +1162,12 @@ export interface components {
              * @default false
              */
             as_self_pay: boolean;
+            /**
+             * Interim
+             * @description The stay goes on (中途结算): what is settled is in no later bill, the account stays open.
+             * @default false
+             */
+            interim: boolean;
         };
         /**
          * Explaining
