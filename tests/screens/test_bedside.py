@@ -20,7 +20,7 @@ expect.set_options(timeout=20_000)  # a fund is asked, a receipt is issued: a be
 TABLET = {"width": 820, "height": 1180}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def ward(house: House) -> Ward:
     """The ward of the running stack, with its outside parties."""
     return Ward.of(Stack(house.home))
@@ -317,6 +317,43 @@ def test_a_settlement_is_reopened_with_a_reason_and_a_late_charge_stands_by_itse
     page.get_by_role("dialog").get_by_role("button", name="重开结算").click()
     expect(page.get_by_role("button", name="收预交金")).to_be_visible()
     assert ward.settlements_at_fund(family) == 0
+
+
+def test_a_patient_who_stays_settles_until_now_and_the_next_bill_has_only_what_came_since(
+    open_as: Open, house: House, ward: Ward
+) -> None:
+    family = ward.family("万里云")
+    page = scanned(open_as, family)
+    page.get_by_role("radio", name="自费结算").click()
+    page.get_by_role("checkbox", name="患者继续住院").check()
+    page.get_by_role("button", name="算应付金额").click()
+    expect(page.get_by_text("中途结算", exact=True)).to_be_visible()
+    assert not faults_of(page)
+    confirm(page)
+    due = bill_of(house, family)["due_fen"]
+    if due:
+        page.get_by_role("radio", name="现金").click()
+        page.get_by_role("button", name="收现金").click()
+        ward.charge(family, "LAB-HBV")  # the ward does not wait for the family
+        page.get_by_role("button", name="已收到，记入").click()
+    expect(page.get_by_text("已中途结算", exact=True)).to_be_visible()
+    settled = bill_of(house, family)
+    account = house.ask("billing_clerk", "GET", f"/billing/encounters/{family.encounter_id}/account")
+    assert (account["state"], account["interim_fen"]) == ("open", settled["charged_fen"])
+    if not due:
+        ward.charge(family, "LAB-HBV")
+    page.get_by_role("button", name="结算之后的费用").click()
+    expect(page.get_by_text("此前已中途结算")).to_be_visible()
+    page.get_by_role("button", name="算应付金额").click()
+    expect(page.get_by_role("button", name="家属确认")).to_be_visible()
+    assert bill_of(house, family)["charged_fen"] == 6_000
+    page.goto(f"{house.base_url}/accounts/{family.encounter_id}")
+    page.get_by_role("button", name="撤回中途结算").click()
+    page.get_by_text("记费有误").click()
+    page.get_by_role("dialog").get_by_role("button", name="重开结算").click()
+    expect(page.get_by_text("已重开")).to_be_visible()
+    account = house.ask("billing_clerk", "GET", f"/billing/encounters/{family.encounter_id}/account")
+    assert (account["interim_fen"], account["charged_fen"]) == (0, settled["charged_fen"] + 6_000)
 
 
 def test_everybody_can_read_what_things_cost(open_as: Open) -> None:

@@ -10,10 +10,10 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from services.billing import consumers, price_actions
+from services.billing import bill_actions, consumers, price_actions
 from services.billing.actions import Charged
 from services.billing.consumers import RULES
-from services.billing.domain import NotOpen
+from services.billing.domain import ChargeSettled, NotOpen
 from services.billing.price_actions import (
     AlreadyStopped,
     BarcodeMismatch,
@@ -184,6 +184,71 @@ async def test_v11_a_corrected_time_reverses_exactly_the_days_that_were_wrong(pr
     assert await priced.account(stay) == ("open", 20_00 + 100_00, 0)
     await ward.lies(7, march(2), version=3)
     assert [day for day, _, _ in await live_days(priced, stay)] == [2, 3, 4], "and a correction can be corrected"
+
+
+async def interim(desk: Desk, stay: UUID) -> None:
+    """Settle what is on the account now, the patient stays, as the door does."""
+    await desk.do(price_actions.bring_up_to_date, rules=RULES, encounter_id=stay, goes_on=True)
+    drafted = await desk.do(
+        bill_actions.draft_bill, encounter_id=stay, as_self_pay=True, fund_connected=False, interim=True
+    )
+    await desk.do(
+        bill_actions.confirm_bill,
+        encounter_id=stay,
+        bill_id=drafted.bill.id,
+        shown_hash=drafted.bill.lines_hash,
+    )
+    assert await desk.value("SELECT state FROM bill WHERE id = $1", drafted.bill.id) == "settled"
+
+
+async def test_v11_an_interim_bill_leaves_the_day_that_has_not_ended_and_its_days_stay_as_they_were_settled(
+    priced: Desk,
+):
+    stay = await priced.open()
+    ward = Ward(priced, stay)
+    await use(priced, stay)
+    await priced.deposit(stay, 1_000_00)
+    await ward.lies(7, march(2))
+    priced.db.clock.at = march(5)  # type: ignore[attr-defined]
+    await interim(priced, stay)
+    assert [day for day, _, _ in await live_days(priced, stay)] == [2, 3, 4], "the fifth is not over"
+    assert await priced.account(stay) == ("open", 0, 1_000_00 - 20_00 - 150_00)
+    await ward.moves(7, 9, march(3), kind="single")  # told late: it was another room since the third
+    await ward.leaves(9, march(7))
+    assert [(day, item) for day, item, _ in await live_days(priced, stay)] == [
+        (2, "BED-STANDARD"),
+        (3, "BED-STANDARD"),
+        (4, "BED-STANDARD"),
+        (5, "BED-SINGLE"),
+        (6, "BED-SINGLE"),
+    ]
+    assert await priced.account(stay) == ("open", 520_00, 830_00)
+    await priced.do(bill_actions.reopen, encounter_id=stay, reason="room_told_late")
+    await price_days(priced, stay, march(7))
+    assert [item for _, item, _ in await live_days(priced, stay)] == ["BED-STANDARD"] + ["BED-SINGLE"] * 4
+    assert await priced.account(stay) == ("open", 20_00 + 50_00 + 4 * 260_00, 1_000_00)
+
+
+async def test_v19_what_an_interim_bill_settled_by_the_hour_is_corrected_after_it_was_taken_back(priced: Desk):
+    stay = await priced.open()
+    await priced.deposit(stay, 1_000_00)
+    started = await priced.do(price_actions.start_timed_item, rules=RULES, encounter_id=stay, item="OXY-HOUR", at=NOON)
+    assert isinstance(started, ItemStarted)
+    running = {"encounter_id": stay, "timed_item_id": started.timed_item_id}
+    end = NOON + timedelta(hours=2)
+    assert isinstance(await priced.do(price_actions.stop_timed_item, rules=RULES, **running, at=end), ItemStopped)
+    await interim(priced, stay)
+    correct = functools.partial(
+        priced.do,
+        price_actions.correct_timed_item,
+        rules=RULES,
+        **running,
+        started_at=NOON,
+        stopped_at=end + timedelta(hours=1),
+    )
+    assert await correct() == ChargeSettled()
+    await priced.do(bill_actions.reopen, encounter_id=stay, reason="wrong_time")
+    assert isinstance(await correct(), ItemStopped)
 
 
 async def test_v11_a_change_of_room_is_on_the_interim_bill(priced: Desk):

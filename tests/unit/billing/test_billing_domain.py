@@ -13,6 +13,7 @@ from services.billing import domain
 from services.billing.domain import (
     Account,
     AlreadyReversed,
+    ChargeSettled,
     Deposit,
     Entry,
     LedgerAccount,
@@ -216,3 +217,72 @@ def test_a_reopened_settlement_leaves_the_account_as_it_was_before(charges, depo
     paper.check()
     assert paper.account() == replace(before, settlements=1)
     assert {each: paper.balance(each) for each in LedgerAccount} == balances
+
+
+# ---- a stay that goes on ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("charged", "payer", "deposits", "applied"),
+    [
+        (10_000, 0, [10_000], [10_000]),
+        (10_000, 0, [4_000, 50_000], [4_000, 6_000]),
+        (10_000, 7_500, [4_000], [2_500]),
+        (10_000, 10_000, [4_000], []),
+        (1, 0, [1, 1], [1]),
+    ],
+)
+def test_an_interim_settlement_uses_of_the_deposits_what_it_needs_and_nothing_goes_back(
+    charged, payer, deposits, applied
+):
+    account = an_account(receivable_fen=charged + 33, deposits_fen=sum(deposits), interim_in_work=True)
+    held = [a_deposit(fen) for fen in deposits]
+    settled = domain.settle_interim(account, held, charged_fen=charged, payer_fen=payer)
+    assert (settled.kind, settled.charged_fen, settled.payer_fen) == ("interim", charged, payer)
+    assert [fen for kind, _, _, fen in moves(settled) if kind == "deposit_applied"] == applied
+    assert (settled.deposits_fen, settled.refunded_fen, settled.collected_fen) == (sum(applied), 0, 0)
+    assert all(posting.credit is LedgerAccount.RECEIVABLE for posting in settled.postings)
+
+
+@pytest.mark.parametrize(("charged", "held"), [(0, 100), (200, 500), (100, 99)])
+def test_an_interim_settlement_of_nothing_of_more_than_is_owed_or_not_covered_is_a_bug(charged, held):
+    account = an_account(receivable_fen=100, deposits_fen=held, interim_in_work=True)
+    with pytest.raises(ArithmeticError):
+        domain.settle_interim(account, [a_deposit(held)], charged_fen=charged)
+
+
+def test_while_an_interim_bill_is_paid_charges_go_on_and_deposits_are_counted_on():
+    account = an_account(receivable_fen=500, deposits_fen=300, interim_in_work=True)
+    assert domain.takes_charges(account.state)
+    held = Entry(uuid4(), "deposit", 300, reversed=False, money=LedgerAccount.CASH)
+    assert domain.refund_deposit(account, held) == NotOpen("billing")
+    assert domain.deposit(account, uuid4(), amount_fen=1, money=LedgerAccount.CASH) == NotOpen("billing")
+    for_bill = domain.deposit(account, uuid4(), amount_fen=1, money=LedgerAccount.CASH, for_bill=True)
+    assert isinstance(for_bill, domain.Posting)
+    assert domain.settle(account, [], quoted_fen=500, method="cash") == NotOpen("billing")
+    assert domain.void(account, []) == NotOpen("billing")
+
+
+def test_a_charge_an_interim_bill_settled_is_corrected_only_after_that_was_taken_back():
+    charge = Entry(uuid4(), "charge", 500, reversed=False)
+    assert domain.reverse_charge(an_account(), replace(charge, settled=True)) == ChargeSettled()
+    assert isinstance(domain.reverse_charge(an_account(), charge), Reversal)
+
+
+@pytest.mark.parametrize(("applied", "gone", "left"), [(100, 0, 200), (100, 50, 150), (300, 0, None), (200, 100, None)])
+def test_of_a_deposit_only_what_no_interim_settlement_used_goes_back(applied, gone, left):
+    deposit = Entry(
+        uuid4(),
+        "deposit",
+        300,
+        reversed=False,
+        money=LedgerAccount.CASH,
+        part_refunded_fen=gone,
+        applied_fen=applied,
+    )
+    decided = domain.refund_deposit(an_account(deposits_fen=300 - applied - gone), deposit)
+    if left is None:
+        assert decided == AlreadyReversed()
+    else:
+        assert isinstance(decided, domain.Posting)
+        assert (decided.kind, decided.fen) == ("part_refunded", left)
