@@ -13,14 +13,14 @@ from tests.screens.axe import faults_of
 from tests.screens.families import Family, Ward
 from tests.screens.house import House
 
-pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("screens"), pytest.mark.timeout(400)]
 Open = Callable[..., Page]
 expect.set_options(timeout=20_000)  # a fund is asked, a receipt is issued: a bedside waits longer than a menu
 
 TABLET = {"width": 820, "height": 1180}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def ward(house: House) -> Ward:
     """The ward of the running stack, with its outside parties."""
     return Ward.of(Stack(house.home))
@@ -356,6 +356,7 @@ def test_everybody_can_use_every_step(open_as: Open, ward: Ward, locale: str) ->
     assert not faults_of(page)
 
 
+@pytest.mark.slow
 def test_axe_is_content_while_nobody_knows(open_as: Open, ward: Ward) -> None:
     family = ward.family("陈建国")
     page = quoted(open_as, family, insured=True)
