@@ -4,12 +4,13 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
-PYTEST ?= $(BIN)/python -m pytest
+JOBS ?= 2
+PYTEST ?= $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 .PHONY: help setup lock lint types test test-all run demo schemas down clean
 
 help: ## Show what can be made
-	@echo "Variables: PYTHON=python3.12 (for setup), DETACH=1 (for run), UPGRADE=1 (for lock), ALL=1 (for clean), ARGS=… (for tests and demo)"
+	@echo "Variables: PYTHON=python3.12 (for setup), JOBS=4 (tests at a time; each takes a PostgreSQL, a Kafka and 2 GiB), DETACH=1 (for run), UPGRADE=1 (for lock), ALL=1 (for clean), ARGS=… (for tests and demo)"
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Create .venv with the locked packages, fetch the Kafka jars, build the screens (quick when nothing changed)

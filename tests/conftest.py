@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
@@ -17,6 +18,18 @@ from tests.support import servers
 from tests.support.servers import Server
 
 _used: dict[str, str] = {}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Take over from a worker that ended on which broker and database its tests ran."""
+    _used.update(getattr(node, "workeroutput", {}).get("used", {}))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tell whoever started this worker."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["used"] = _used
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

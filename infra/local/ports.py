@@ -15,7 +15,7 @@ _FIRST, _COUNT = 20_000, 12_000
 """Below the range from which Linux takes the ports of outgoing connections (32768 and up), so that none takes ours."""
 
 
-_claims: dict[int, tuple[Path, socket.socket]] = {}
+_claims: dict[int, Path] = {}
 
 
 def is_free(port: int) -> bool:
@@ -35,14 +35,15 @@ def _claim(port: int, home: Path) -> bool:
     if not is_free(port):
         return False
     if port in _claims:
-        return _claims[port][0] == home
+        return _claims[port] == home
     claim = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         claim.bind(f"\0wardstream/port/{port}")
     except OSError:
         claim.close()
         return False
-    _claims[port] = home, claim
+    claim.detach()  # held until this process ends
+    _claims[port] = home
     return True
 
 

@@ -43,7 +43,7 @@ def chromium_path() -> str:
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def house(chromium_path: str) -> Iterator[House]:
     """Start a stack whose desk decides (no bed is given by itself but to emergencies), and let a morning happen in it."""
     if not web.is_built():
@@ -65,9 +65,9 @@ def house(chromium_path: str) -> Iterator[House]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser(chromium_path: str) -> Iterator[Browser]:
-    """One browser for all tests."""
+    """One browser for all tests here; while it runs, its own event loop runs in this thread, which other tests cannot have."""
     with sync_playwright() as running:
         started = running.chromium.launch(executable_path=chromium_path, args=["--no-sandbox", "--disable-gpu"])
         yield started

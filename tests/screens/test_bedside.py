@@ -13,7 +13,7 @@ from tests.screens.axe import faults_of
 from tests.screens.families import Family, Ward
 from tests.screens.house import House
 
-pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("screens"), pytest.mark.timeout(400)]
 Open = Callable[..., Page]
 expect.set_options(timeout=20_000)  # a fund is asked, a receipt is issued: a bedside waits longer than a menu
 
@@ -393,6 +393,7 @@ def test_everybody_can_use_every_step(open_as: Open, ward: Ward, locale: str) ->
     assert not faults_of(page)
 
 
+@pytest.mark.slow
 def test_axe_is_content_while_nobody_knows(open_as: Open, ward: Ward) -> None:
     family = ward.family("陈建国")
     page = quoted(open_as, family, insured=True)

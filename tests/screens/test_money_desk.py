@@ -15,7 +15,7 @@ from tests.screens.desk import FEW, MoneyDesk
 from tests.screens.families import Ward
 from tests.screens.house import House
 
-pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("screens"), pytest.mark.timeout(400)]
 Open = Callable[..., Page]
 expect.set_options(timeout=20_000)
 
@@ -97,6 +97,7 @@ def test_a_touch_anywhere_on_a_row_opens_it(open_as: Open, desk: MoneyDesk) -> N
     page.wait_for_url(re.compile(f"/bedside/{family.encounter_id}"))
 
 
+@pytest.mark.slow
 def test_a_bill_nobody_knows_about_is_counted_by_the_second_until_it_is_known(open_as: Open, desk: MoneyDesk) -> None:
     family = desk.ward.family("陶建国", charges=FEW)
     desk.nobody_knows(family, looks=2)
@@ -344,6 +345,7 @@ def test_the_closing_sheet_is_one_page_of_paper(open_as: Open, desk: MoneyDesk) 
 # ---- the daily match -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_party_that_does_not_answer_is_said_plainly_until_it_does(open_as: Open, desk: MoneyDesk) -> None:
     desk.channel_states_nothing()
     page = open_as("billing_supervisor", "/reconciliation")
@@ -412,6 +414,7 @@ def too_wide(page: Page, width: int) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("locale", ["zh-CN", "en-GB"])
 @pytest.mark.parametrize("width", [820, 1440])
 def test_everybody_can_use_the_desk_by_day_by_night_and_in_large_type(

@@ -11,7 +11,7 @@ from tests.screens.axe import faults_of
 from tests.screens.house import House
 from tests.screens.test_screens import settled
 
-pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("screens"), pytest.mark.timeout(400)]
 Open = Callable[..., Page]
 
 _used: set[int] = set()
@@ -213,6 +213,7 @@ def test_who_fits_no_bed_is_told_why_and_what_comes_first(open_as: Open) -> None
 LOOKS = ("hospital", "ward", "drawer", "desk")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOOKS)
 @pytest.mark.parametrize("look", ["夜间模式", "大字"])
 def test_everybody_can_use_the_page_at_night_and_in_large_text(

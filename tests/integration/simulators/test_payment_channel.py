@@ -284,11 +284,12 @@ async def test_a_notice_that_was_changed_is_old_or_is_for_somebody_else_is_refus
 async def test_a_notice_of_six_minutes_ago_is_refused_though_truly_signed(channel, channel_server, desk, monkeypatch):
     await paid(channel, channel_server, 500)
     headers, body = desk.wait_for(1)[0]
-    now = time.time()
-    monkeypatch.setattr(time, "time", lambda: now + 299)
-    assert channel.read_notice(headers, body)
-    for moved in (302, -302):
-        monkeypatch.setattr(time, "time", lambda moved=moved: now + moved)
+    signed_at = next(int(value) for name, value in headers.items() if name.lower() == wire.TIMESTAMP)
+    for moved in (299, -299):
+        monkeypatch.setattr(time, "time", lambda moved=moved: signed_at + moved)
+        assert channel.read_notice(headers, body)
+    for moved in (301, -301):
+        monkeypatch.setattr(time, "time", lambda moved=moved: signed_at + moved)
         with pytest.raises(ForgedNotice):
             channel.read_notice(headers, body)
 
