@@ -118,6 +118,7 @@ class Printer:
             letterhead=self.letterhead,
             stay=_stay(facts),
             number=settled["number"],
+            interim=settled["kind"] == "interim",
             settled_at=datetime.fromisoformat(settled["settled_at"]),
             class_sums=class_sums(_settled_lines(facts)),
             split=_split(settled),

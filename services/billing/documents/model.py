@@ -200,6 +200,8 @@ class SettlementList:
     collected: tuple[MethodSum, ...]
     refunded: tuple[MethodSum, ...]
     printed_at: datetime
+    interim: bool = False
+    """Of a stay that goes on (中途结算)."""
 
     def __post_init__(self) -> None:
         """Refuse to exist unless charges + refunds = deposits + payer + collected (A3), each deposit's way back being its own."""

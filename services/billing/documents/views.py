@@ -170,7 +170,7 @@ class _View:
         ]
         return {
             "kind": "settlement_list",
-            "title": self.word("settlement_list"),
+            "title": self.word("interim_list" if document.interim else "settlement_list"),
             "facts": [
                 [self.word("settled"), self.time(document.settled_at)],
                 [self.word("settlement_no"), str(document.number)],

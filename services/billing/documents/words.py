@@ -59,6 +59,7 @@ UNIT_IN_ENGLISH = {
 
 WORDS: dict[str, Pair] = {
     "settlement_list": ("住院费用结算单", "Settlement of inpatient charges"),
+    "interim_list": ("住院费用中途结算单", "Interim settlement of inpatient charges"),
     "itemised_list": ("住院费用清单", "Itemised list of inpatient charges"),
     "daily_list": ("住院费用一日清单", "Itemised list of one day"),
     "receipt": ("医疗收费电子票据", "Electronic medical receipt"),

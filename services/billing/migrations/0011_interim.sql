@@ -168,23 +168,32 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION settle_account IS 'Write a decided settlement: its entries, its row, and the closed account, or the open one when it is an interim one; or nothing (R52).';
 
--- The one place of an older function that changes; it says so when that place is not there.
-CREATE FUNCTION pg_temp.change_function(name text, before text, after text) RETURNS void LANGUAGE plpgsql AS $$
+-- Three places of older functions change; it is said when one is not there.
+DO $$
 DECLARE
-    body text := pg_get_functiondef(name::regproc);
-BEGIN
-    IF strpos(body, before) = 0 THEN
-        RAISE EXCEPTION 'The function % does not say: %', name, before;
-    END IF;
-    EXECUTE replace(body, before, after);
-END $$;
-SELECT pg_temp.change_function('reopen_settlements', 'AND s.reopened_at IS NULL;', 'AND s.reopened_at IS NULL AND s.kind <> ''interim'';');
-SELECT pg_temp.change_function('reopen_settlements', 'AND reopened_at IS NULL;', 'AND reopened_at IS NULL AND kind <> ''interim'';');
-SELECT pg_temp.change_function('ledger_violations', 'WHERE e.kind = ''charge'' AND NOT EXISTS (SELECT FROM entry r WHERE r.reverses = e.id)
-        GROUP BY e.account_id) live', 'WHERE e.kind = ''charge'' AND NOT EXISTS (SELECT FROM entry r WHERE r.reverses = e.id)
+    functions text[] := ARRAY['reopen_settlements', 'reopen_settlements', 'ledger_violations'];
+    befores text[] := ARRAY[
+        'AND s.reopened_at IS NULL;',
+        'AND reopened_at IS NULL;',
+        'AND NOT EXISTS (SELECT FROM entry r WHERE r.reverses = e.id)
+        GROUP BY e.account_id) live'];
+    afters text[] := ARRAY[
+        'AND s.reopened_at IS NULL AND s.kind <> ''interim'';',
+        'AND reopened_at IS NULL AND kind <> ''interim'';',
+        'AND NOT EXISTS (SELECT FROM entry r WHERE r.reverses = e.id)
           AND NOT EXISTS (SELECT FROM interim_line i JOIN bill b ON b.id = i.bill_id AND b.state IN (''settled'', ''reopening'')
                           WHERE i.entry_id = e.id)
-        GROUP BY e.account_id) live');
+        GROUP BY e.account_id) live'];
+    body text;
+BEGIN
+    FOR place IN 1..cardinality(functions) LOOP
+        body := pg_get_functiondef(functions[place]::regproc);
+        IF strpos(body, befores[place]) = 0 THEN
+            RAISE EXCEPTION 'The function % does not say: %', functions[place], befores[place];
+        END IF;
+        EXECUTE replace(body, befores[place], afters[place]);
+    END LOOP;
+END $$;
 
 REVOKE EXECUTE ON FUNCTION lock_for_settlement, begin_interim, end_interim, begin_interim_reopening, reopen_interim
     FROM PUBLIC;

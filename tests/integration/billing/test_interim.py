@@ -18,6 +18,7 @@ from shared.clock import Clock
 from tests.integration.billing.conftest import Desk, Doors
 from tests.integration.billing.settling import History, World, connected, parties
 from tests.integration.simulators.conftest import Simulator
+from tests.unit.billing.papers import amounts, text_of
 
 pytestmark = pytest.mark.asyncio
 
@@ -231,5 +232,12 @@ async def test_the_doors_say_what_an_interim_bill_is_and_what_was_settled_before
     assert (refused.status_code, refused.json()["code"]) == (409, "charge_settled")
     empty = await doors.post(clerk, f"{stay}/bills", {"as_self_pay": True, "interim": True})
     assert (empty.status_code, empty.json()["code"]) == (409, "nothing_to_settle")
-    paper = await doors.get(clerk, f"{stay}/documents/settlement-list.pdf")
-    assert paper.status_code == 200
+    paper = text_of((await doors.get(clerk, f"{stay}/documents/settlement-list.pdf")).content)
+    assert "中途结算单" in paper
+    assert {40_00} <= set(amounts(paper))
+    await doors.desk.charge(stay, 9_00)
+    await doors.desk.settle(stay, 9_00)
+    last = text_of((await doors.get(clerk, f"{stay}/documents/settlement-list.pdf")).content)
+    assert "中途结算单" not in last
+    assert 9_00 in amounts(last)
+    assert 49_00 not in amounts(last)
