@@ -6,12 +6,13 @@ above all: the paper shows what the ledger vouches for.
 
 from collections.abc import Callable
 from datetime import date
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
+from pydantic import StringConstraints
 
-from services.billing import papers_store
+from services.billing import papers_store, store
 from services.billing.api_prices import Day
 from services.billing.api_refusals import check_ward, refuse
 from services.billing.documents.model import Document, Letterhead
@@ -30,12 +31,19 @@ from services.billing.papers import (
 from shared.access.policy import Permission
 from shared.db import Transaction
 from shared.errors import BadRequest, NotFound, Refused, Unavailable
-from shared.web import PROBLEM_RESPONSES, Answered, Caller, Door
+from shared.web import PROBLEM_RESPONSES, Answered, Body, Caller, Door
 
 WAITING_MAX = 8
 """How many papers may wait for the press; more would only wait until their readers are gone."""
 AskedLanguage = Annotated[Language, Query(alias="language", description="zh-CN or en.")]
 Make = Callable[[Printer, Facts], Document | PaperRefusal]
+
+
+class PaymentGroup(Body):
+    """The group by which the fund pays the stay, as the coding office worked it out (R61)."""
+
+    scheme: Literal["drg", "dip"]
+    code: Annotated[str, StringConstraints(pattern=r"^[A-Z0-9][A-Z0-9.:+-]{1,39}$")]
 
 
 class PressRoom:
@@ -136,6 +144,21 @@ def papers_router(door: Door, room: PressRoom) -> APIRouter:
     @routes.get("/deposits/{entry_id}/slip.pdf", summary="预交金收据", response_class=Response)
     async def get_slip(request: Request, entry_id: UUID, language: AskedLanguage = "zh-CN") -> Response:
         return await paper(request, language, lambda p, facts: p.slip(facts, entry_id), entry_id=entry_id)
+
+    @routes.post("/encounters/{encounter_id}/payment-group", summary="Note the DRG or DIP group of a stay (病种分组)")
+    async def post_payment_group(request: Request, encounter_id: UUID, body: PaymentGroup) -> Response:
+        async def act(tx: Transaction, caller: Caller) -> Answered:
+            tx.correlation_id = encounter_id
+            account = await store.lock_account(tx, encounter_id)
+            if account is None:
+                refuse(NoAccount(), encounter_id, may_open=True)
+            check_ward(caller, Permission.SETTLEMENTS_SETTLE, account.ward, encounter_id)
+            await papers_store.note_payment_group(tx, account.id, body.scheme, body.code)
+            return Answered(
+                {"account_id": account.id, **body.model_dump()}, "payment-group", account.id, account.patient_tok
+            )
+
+        return await door.command(request, Permission.SETTLEMENTS_SETTLE, act, body=body)
 
     return routes
 

@@ -50,6 +50,7 @@ class Facts:
     deposits: tuple[dict[str, Any], ...]
     moves: tuple[dict[str, Any], ...]
     receipt: dict[str, Any] | None
+    payment_group: str | None = None
 
 
 # ---- why not ---------------------------------------------------------------------------------------------------------
@@ -119,6 +120,7 @@ class Printer:
             stay=_stay(facts),
             number=settled["number"],
             interim=settled["kind"] == "interim",
+            payment_group=facts.payment_group,
             settled_at=datetime.fromisoformat(settled["settled_at"]),
             class_sums=class_sums(_settled_lines(facts)),
             split=_split(settled),

@@ -32,7 +32,8 @@ _FACTS = (
     "   'money', l.ledger_account_id) ORDER BY e.recorded_at, e.id)"
     " FROM entry e JOIN line l ON l.entry_id = e.id AND l.fen > 0 WHERE e.settlement_id = s.id) AS moves,"
     " (SELECT jsonb_build_object('number', r.number, 'state', r.state, 'check_code', r.check_code, 'url', r.url, 'since', r.since)"
-    " FROM receipt r WHERE r.settlement_id = s.id AND r.voids IS NULL) AS receipt"
+    " FROM receipt r WHERE r.settlement_id = s.id AND r.voids IS NULL) AS receipt,"
+    " (SELECT upper(g.scheme) || ' ' || g.code FROM payment_group g WHERE g.account_id = a.id) AS payment_group"
     " FROM account a LEFT JOIN stay_ward w USING (encounter_id) LEFT JOIN stay_left l USING (encounter_id)"
     " LEFT JOIN LATERAL (SELECT * FROM settlement WHERE account_id = a.id AND reopened_at IS NULL AND kind <> 'supplementary'"
     "   ORDER BY number DESC LIMIT 1) s ON true"
@@ -53,3 +54,17 @@ async def get_facts(tx: Transaction, *, encounter_id: UUID | None = None, entry_
         return None
     lists = {name: tuple(row[name] or ()) for name in ("charges", "deposits", "moves")}
     return Facts(**{**dict(row), **lists})
+
+
+async def note_payment_group(tx: Transaction, account_id: UUID, scheme: str, code: str) -> None:
+    """Note the group by which the fund pays a stay; told again, the last word counts."""
+    await tx.conn.execute(
+        "INSERT INTO payment_group (account_id, scheme, code, noted_by, noted_at) VALUES ($1, $2, $3, $4, $5)"
+        " ON CONFLICT (account_id) DO UPDATE SET scheme = excluded.scheme, code = excluded.code,"
+        " noted_by = excluded.noted_by, noted_at = excluded.noted_at",
+        account_id,
+        scheme,
+        code,
+        tx.actor,
+        tx.now,
+    )

@@ -202,6 +202,8 @@ class SettlementList:
     printed_at: datetime
     interim: bool = False
     """Of a stay that goes on (中途结算)."""
+    payment_group: str | None = None
+    """The DRG or DIP group, such as `DRG FM19` (R61)."""
 
     def __post_init__(self) -> None:
         """Refuse to exist unless charges + refunds = deposits + payer + collected (A3), each deposit's way back being its own."""

@@ -174,6 +174,7 @@ class _View:
             "facts": [
                 [self.word("settled"), self.time(document.settled_at)],
                 [self.word("settlement_no"), str(document.number)],
+                *([[self.word("payment_group"), shown(document.payment_group)]] if document.payment_group else []),
             ],
             "classes": self.classes(document),
             "who_pays": self.who_pays(document),

@@ -80,6 +80,7 @@ WORDS: dict[str, Pair] = {
     "admitted": ("入院时间", "Admitted"),
     "discharged": ("出院时间", "Discharged"),
     "in_hospital": ("在院", "in hospital"),
+    "payment_group": ("病种分组", "Payment group"),
     "settlement_no": ("结算次序", "Settlement no."),
     "settled": ("结算时间", "Settled"),
     "period": ("费用日期", "Charges of"),

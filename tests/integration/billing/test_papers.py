@@ -142,3 +142,14 @@ async def test_too_many_papers_at_once_are_refused_not_kept_waiting():
     assert (len(refused), refused[0].code, refused[0].retry_after_seconds) == (3, "press_busy", 10)
     assert sum(isinstance(one, bytes) for one in answers) == 2
     assert (await room.print(a_slip(), "en")).startswith(b"%PDF")
+
+
+async def test_the_settlement_list_says_the_payment_group_that_was_noted_last(doors: Doors):
+    stay = await a_stay_with_everything(doors.desk)
+    clerk = doors.somebody(Role.BILLING_CLERK)
+    for group in ({"scheme": "dip", "code": "I21.0:36.06"}, {"scheme": "drg", "code": "FM19"}):
+        noted = await doors.post(clerk, f"{stay}/payment-group", group)
+        assert (noted.status_code, noted.json()["code"]) == (200, group["code"])
+    assert (await doors.post(clerk, f"{stay}/payment-group", {"scheme": "drg", "code": "张三"})).status_code == 422
+    await doors.desk.settle(stay, (await doors.desk.account(stay))[1])
+    assert "DRG FM19" in await pdf_of(doors, f"{stay}/documents/settlement-list.pdf")

@@ -193,6 +193,7 @@ DOORS = (
     At("billing", "POST", "/encounters/{lying}/late-charges",
        {"item": CANARY, "amount_fen": 100, "method": "cash", **REASON}, (409, "no_account_yet")),
     At("billing", "POST", "/encounters/{lying}/bad-debt", {"charged_fen": 4200, **REASON}, (409, "no_account_yet")),
+    At("billing", "POST", "/encounters/{lying}/payment-group", {"scheme": "drg", "code": "FM19"}, (409, "no_account_yet"), fact=False),
     At("billing", "POST", "/encounters/{lying}/coverage", {"psn_no": "zhugekongming7731"}, (409, "no_account_yet"), fact=False),
     At("billing", "POST", "/encounters/{lying}/bills", {"as_self_pay": True}, (409, "no_account_yet"), fact=False),
     At("billing", "POST", "/encounters/{lying}/bills/{bill}/confirmation", {"lines_hash": "0" * 32}, (409, "no_account_yet"), fact=False),
