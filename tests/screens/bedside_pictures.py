@@ -206,6 +206,20 @@ def _accounts(studio: Studio) -> None:
     studio.shoot(page, "account-refund")
 
 
+def _interim(studio: Studio) -> None:
+    family = studio.ward.family("万里云", deposit_fen=6_000_000)
+    page = studio.at_bedside(family)
+    page.locator("[role=radio]").nth(1).click()
+    page.locator("input[name=interim]").check()
+    studio.shoot(page, "bedside-interim-choice")
+    page.locator(".bottom .main").click()
+    page.locator(".matters").wait_for()
+    studio.shoot(page, "bedside-interim-quote")
+    studio.confirmed(page)
+    page.get_by_text("票据号码").wait_for()
+    studio.shoot(page, "bedside-interim")
+
+
 def _prices(studio: Studio) -> None:
     page = studio.open("/prices", username=None, size=PHONE)
     page.get_by_role("row").nth(1).wait_for()
@@ -339,6 +353,7 @@ SCENES: dict[str, Callable[[Studio], None]] = {
     "refused": _refused,
     "english": _english,
     "accounts": _accounts,
+    "interim": _interim,
     "prices": _prices,
     "worklist": _worklist,
     "second": _second_person,

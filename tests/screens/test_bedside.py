@@ -13,7 +13,7 @@ from tests.screens.axe import faults_of
 from tests.screens.families import Family, Ward
 from tests.screens.house import House
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("screens"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(400)]
 Open = Callable[..., Page]
 expect.set_options(timeout=20_000)  # a fund is asked, a receipt is issued: a bedside waits longer than a menu
 

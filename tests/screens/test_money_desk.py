@@ -15,7 +15,7 @@ from tests.screens.desk import FEW, MoneyDesk
 from tests.screens.families import Ward
 from tests.screens.house import House
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("screens"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(400)]
 Open = Callable[..., Page]
 expect.set_options(timeout=20_000)
 

@@ -11,7 +11,7 @@ from tests.screens.axe import faults_of
 from tests.screens.house import House
 from tests.screens.test_screens import settled
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("screens"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(400)]
 Open = Callable[..., Page]
 
 _used: set[int] = set()

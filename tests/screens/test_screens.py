@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 from tests.screens.axe import faults_of
 from tests.screens.house import House
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("screens"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(400)]
 Open = Callable[..., Page]
 
 PAGES = {

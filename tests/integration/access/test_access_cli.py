@@ -17,8 +17,6 @@ from infra.local.errors import Missing
 from infra.local.stack import Stack
 from shared.access.roles import Role
 
-pytestmark = pytest.mark.xdist_group("local")
-
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:

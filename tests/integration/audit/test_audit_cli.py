@@ -19,7 +19,7 @@ from shared.contracts.admission import BedRequested, PatientAdmitted
 from shared.contracts.envelope import Event
 from shared.messaging.kafka import KafkaProducer
 
-pytestmark = [pytest.mark.xdist_group("local"), pytest.mark.kafka]
+pytestmark = [pytest.mark.kafka]
 
 NOW = datetime(2026, 3, 2, 8, tzinfo=UTC)
 PASSWORD = "correct horse battery"

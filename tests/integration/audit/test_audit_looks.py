@@ -19,7 +19,7 @@ from tests.conftest import Databases
 from tests.integration.audit.conftest import NAME, Evidence
 from tests.support.hospital import opened_hospital
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.xdist_group("audit")]
+pytestmark = [pytest.mark.asyncio]
 
 
 def place_with(evidence: Evidence, *, events: int, topic: str = "admission.encounters.v1") -> TopicPartition:

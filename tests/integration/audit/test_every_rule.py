@@ -9,7 +9,7 @@ from infra.audit.run import CHECKS
 from tests.integration.audit.conftest import IDENTIFIER, NAME, PHONE, Courtroom, Evidence
 from tests.integration.simulators.conftest import Simulator
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.xdist_group("audit")]
+pytestmark = [pytest.mark.asyncio]
 
 
 async def test_a_hospital_in_which_all_went_well_passes_every_check_and_every_check_looked_at_something(

@@ -13,7 +13,7 @@ import pytest
 
 from infra.local.stack import Stack
 
-pytestmark = [pytest.mark.xdist_group("local"), pytest.mark.kafka]
+pytestmark = [pytest.mark.kafka]
 
 SHIPPED = Path(__file__).parents[3] / "services" / "beds" / "data" / "hospital.yaml"
 HEADING = "code,building,floor,ward,ward_name_zh,room,class,equipment"

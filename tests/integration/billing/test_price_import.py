@@ -15,7 +15,7 @@ import pytest
 from infra.local.stack import Stack
 from services.billing.prices.catalogue import COLUMNS
 
-pytestmark = [pytest.mark.xdist_group("local"), pytest.mark.kafka]
+pytestmark = [pytest.mark.kafka]
 
 SHIPPED = Path(__file__).parents[3] / "services" / "billing" / "data" / "prices.csv"
 LATER = date.today() + timedelta(days=30)  # noqa: DTZ011 - far enough from any midnight

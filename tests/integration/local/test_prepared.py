@@ -16,8 +16,6 @@ from shared.contracts.registry import TOPICS
 
 FAKE = [sys.executable, str(Path(__file__).with_name("fake_service.py"))]
 
-pytestmark = pytest.mark.xdist_group("local")
-
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory):

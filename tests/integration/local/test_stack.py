@@ -24,8 +24,6 @@ FAKE = [sys.executable, str(Path(__file__).with_name("fake_service.py"))]
 COMMANDS = {"beds": FAKE, "billing": FAKE}
 QUICK: dict[str, Any] = {"restart_waits": (0.1, 0.1, 0.1, 0.1, 0.1), "hang_seconds": 5.0}
 
-pytestmark = pytest.mark.xdist_group("local")
-
 
 def up(stack: Stack, **changed: Any) -> Status:
     usual: dict[str, Any] = {"services": ["beds", "billing"], "prepare": False, "commands": COMMANDS}

@@ -17,7 +17,7 @@ from services.billing.ports import Done, InsuredStay, Order
 from services.billing.settings import Settings
 from tests.integration.simulators.conftest import a_number
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.xdist_group("local")]
+pytestmark = [pytest.mark.asyncio]
 
 
 @pytest.fixture(scope="module")
