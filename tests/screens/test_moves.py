@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -17,7 +18,13 @@ Open = Callable[..., Page]
 _used: set[int] = set()
 
 
-def lying(house: House, **wanted: Any) -> dict[str, Any]:
+def stays(bed: dict[str, Any]) -> bool:
+    """Say whether nobody sends the patient home today."""
+    leaving_at = bed["leaving_at"]
+    return leaving_at is None or datetime.fromisoformat(leaving_at) > datetime.now(UTC) + timedelta(days=1)
+
+
+def lying(house: House, fits: Callable[[dict[str, Any]], bool] | None = None, **wanted: Any) -> dict[str, Any]:
     """Return an ordinary bed with a patient in it that no other test has touched."""
     beds = house.ask("bed_manager", "GET", "/beds/board")["beds"]
     traits = {
@@ -28,7 +35,9 @@ def lying(house: House, **wanted: Any) -> dict[str, Any]:
         "isolation_patient": False,
     }
     for bed in beds:
-        if bed["bed_id"] not in _used and all(bed[name] == value for name, value in {**traits, **wanted}.items()):
+        if bed["bed_id"] in _used or (fits is not None and not fits(bed)):
+            continue
+        if all(bed[name] == value for name, value in {**traits, **wanted}.items()):
             _used.add(bed["bed_id"])
             return dict(bed)
     raise AssertionError("Nobody lies in such a bed.")
@@ -169,7 +178,7 @@ def test_a_broken_bed_brings_its_patient_before_the_desk(open_as: Open, house: H
 
 
 def test_a_late_step_on_the_way_home_is_explained_and_done(open_as: Open, house: House) -> None:
-    bed = lying(house)
+    bed = lying(house, stays)
     page = drawer(open_as, "ward_nurse", bed)
     if page.locator("details.home[open]").count() == 0:
         page.locator("details.home > summary").click()
