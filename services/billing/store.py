@@ -141,9 +141,7 @@ async def get_entry(tx: Transaction, account_id: UUID, entry_id: UUID) -> Entry 
         " coalesce((SELECT sum(pl.fen) FROM entry p JOIN line pl ON pl.entry_id = p.id AND pl.fen > 0"
         "   WHERE p.deposit_id = e.id AND p.kind = 'part_refunded'"
         "     AND NOT EXISTS (SELECT FROM entry r WHERE r.reverses = p.id)), 0)::bigint AS part_refunded_fen,"
-        " coalesce((SELECT sum(pl.fen) FROM entry p JOIN line pl ON pl.entry_id = p.id AND pl.fen > 0"
-        "   WHERE p.deposit_id = e.id AND p.kind = 'deposit_applied'"
-        "     AND NOT EXISTS (SELECT FROM entry r WHERE r.reverses = p.id)), 0)::bigint AS applied_fen,"
+        " applied_by_interim(e.account_id, e.id) AS applied_fen,"
         " EXISTS (SELECT FROM interim_line i WHERE i.entry_id = e.id) AS settled"
         " FROM entry e JOIN line l ON l.entry_id = e.id AND l.fen > 0 WHERE e.id = $2 AND e.account_id = $1",
         account_id,

@@ -37,7 +37,15 @@ CREATE TRIGGER settled_is_not_reversed BEFORE INSERT ON entry FOR EACH ROW WHEN 
     EXECUTE FUNCTION refuse_reversal_of_settled();
 
 -- A deposit that an interim settlement used in part is used as long as that settlement is in force.
-CREATE INDEX entry_by_applied_deposit ON entry (deposit_id) WHERE kind = 'deposit_applied';
+CREATE FUNCTION applied_by_interim(p_account_id uuid, p_deposit_id uuid) RETURNS bigint
+LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
+    SELECT CASE WHEN EXISTS (SELECT FROM interim_line i WHERE i.account_id = p_account_id) THEN (
+        SELECT coalesce(sum(l.fen), 0)::bigint
+        FROM entry e JOIN settlement s ON s.id = e.settlement_id AND s.kind = 'interim' AND s.reopened_at IS NULL
+        JOIN line l ON l.entry_id = e.id AND l.fen > 0
+        WHERE e.account_id = p_account_id AND e.deposit_id = p_deposit_id AND e.kind = 'deposit_applied') ELSE 0 END
+$$;
+COMMENT ON FUNCTION applied_by_interim IS 'What interim settlements in force used of a deposit; looks at the account''s entries only when there is one, so that no other settlement pays for an index.';
 DROP FUNCTION lock_for_settlement;
 CREATE FUNCTION lock_for_settlement(
     p_encounter_id uuid,
@@ -58,10 +66,7 @@ BEGIN
                    SELECT sum(pl.fen) FROM entry p JOIN line pl ON pl.entry_id = p.id AND pl.fen > 0
                    WHERE p.deposit_id = d.id AND p.kind = 'part_refunded'
                      AND NOT EXISTS (SELECT FROM entry r WHERE r.reverses = p.id)), 0)::bigint
-               - coalesce((
-                   SELECT sum(pl.fen) FROM entry p JOIN line pl ON pl.entry_id = p.id AND pl.fen > 0
-                   WHERE p.deposit_id = d.id AND p.kind = 'deposit_applied'
-                     AND NOT EXISTS (SELECT FROM entry r WHERE r.reverses = p.id)), 0)::bigint AS left_fen
+               - applied_by_interim(a.id, d.id) AS left_fen
         FROM account a
         JOIN entry d ON d.account_id = a.id AND d.kind = 'deposit'
         JOIN line l ON l.entry_id = d.id AND l.fen > 0
