@@ -22,7 +22,8 @@ from infra.local.stack import Stack
 from shared.db import migrate
 from shared.ids import new_id
 
-ROUNDS = 4
+ROUNDS = 8
+"""So many that the checkpoints, each of which falls into one side's turn, do not decide the median of the WAL ratios."""
 BARE_SECONDS = 10
 OUR_SECONDS = 20
 IN_FLIGHT = 24
