@@ -65,6 +65,7 @@ CREATE TABLE IF NOT EXISTS settlement (
   taken_back_at TEXT, taken_back_by TEXT, void INTEGER NOT NULL DEFAULT 0,
   CHECK (fund_fen + account_fen + cash_fen = total_fen)
 ) STRICT;
+DROP INDEX IF EXISTS settlement_once;
 CREATE TABLE IF NOT EXISTS interim_line (
   setl_id TEXT NOT NULL REFERENCES settlement, feedetl_sn TEXT NOT NULL, PRIMARY KEY (setl_id, feedetl_sn)
 ) STRICT;

@@ -181,9 +181,10 @@ export function useStay(encounterId: string) {
     return done
   }
 
-  /** Have the bill made anew, for this payer; an interim one when the patient stays. */
+  /** Have the bill made anew, for this payer; an interim one when the patient stays. Who left meanwhile settles for good. */
   function draft(asSelfPay: boolean): Promise<Done | null> {
-    return act({ name: 'bill', path: '/bills', body: { as_self_pay: asSelfPay, interim: begun.value.goesOn } })
+    const interim = begun.value.goesOn && encounter.value?.discharged_at === null
+    return act({ name: 'bill', path: '/bills', body: { as_self_pay: asSelfPay, interim } })
   }
 
   const wake = (): void => {
