@@ -214,10 +214,12 @@ class Consumer:
                     telemetry.consumed(self._service, records)
                 await self.take(records)
         finally:
-            with contextlib.suppress(Exception):
-                await self._group.stop()
-            with contextlib.suppress(Exception):
-                await self._producer.stop()
+            try:
+                with contextlib.suppress(Exception):
+                    await self._group.stop()
+            finally:
+                with contextlib.suppress(Exception):
+                    await self._producer.stop()
 
     # ---- where to read on ------------------------------------------------------------------------------------------
 

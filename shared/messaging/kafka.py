@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from functools import lru_cache
 
 import aiokafka
@@ -22,6 +22,19 @@ log = structlog.get_logger()
 def partition_of(topic: str, key: bytes) -> int:
     """Return the partition of a key as every Kafka client would (murmur2); events of one aggregate come in runs, so it is kept."""
     return int((murmur2(key) & 0x7FFFFFFF) % TOPICS[topic].partitions)
+
+
+CLOSE_SECONDS = 5.0
+
+
+async def _to_the_end(closing: Coroutine[object, object, None]) -> None:
+    """Close, even when whoever waits is called off meanwhile: half closed, aiokafka keeps its connections for good."""
+    closed = asyncio.ensure_future(closing)
+    try:
+        await asyncio.shield(closed)
+    except asyncio.CancelledError:
+        await asyncio.wait([closed], timeout=CLOSE_SECONDS)
+        raise
 
 
 class KafkaProducer:
@@ -48,7 +61,7 @@ class KafkaProducer:
 
     async def stop(self) -> None:
         """Send what is buffered and disconnect."""
-        await self._producer.stop()
+        await _to_the_end(self._producer.stop())
 
     async def send(
         self, topic: str, key: bytes, value: bytes, headers: Headers, partition: int | None = None
@@ -126,7 +139,7 @@ class KafkaConsumer:
 
     async def stop(self) -> None:
         """Leave the group."""
-        await self._consumer.stop()
+        await _to_the_end(self._consumer.stop())
 
     async def get_many(self, *, wait_seconds: float, records_max: int) -> list[Record]:
         """Return fetched records, each partition's in offset order."""

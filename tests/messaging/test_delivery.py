@@ -3,6 +3,7 @@
 import asyncio
 import random
 
+import psutil
 import pytest
 
 from shared.db import transaction
@@ -22,6 +23,14 @@ async def relay_all(relay: Relay, conn, producer, epoch: int) -> None:
     """Relay until nothing is left and everything sent is marked."""
     while await relay.relay_batch(conn, producer, epoch):
         pass
+
+
+def connections_to(broker: object) -> int:
+    """Return how many connections this process has to Kafka; the memory broker has none."""
+    if not isinstance(broker, str):
+        return 0
+    port = int(broker.rpartition(":")[2])
+    return sum(bool(c.raddr) and c.raddr.port == port for c in psutil.Process().net_connections("tcp"))
 
 
 async def test_every_committed_event_is_applied_once_and_in_order(bench: Bench):
@@ -84,6 +93,27 @@ async def test_a_consumer_that_is_restarted_reads_on_where_the_database_says(ben
     await bench.announce("a")
     bench.start_consumer()
     assert await bench.eventually(lambda found: len(found) == 2) == [("a", 1), ("a", 2)]
+
+
+async def test_a_consumer_called_off_while_it_leaves_its_group_keeps_no_connection_open(bench: Bench, broker: object):
+    before = connections_to(broker)
+    bench.start_relay()
+    consumer = bench.start_consumer()
+    await bench.announce("a")
+    await bench.eventually(lambda found: len(found) == 1)
+    group, leaving = consumer._require_group(), asyncio.Event()
+    leave = group.stop
+
+    async def stop() -> None:
+        leaving.set()
+        await leave()
+
+    group.stop = stop  # type: ignore[method-assign]
+    consumer.stop()
+    await asyncio.wait_for(leaving.wait(), 10)
+    await bench.stop()
+    await asyncio.sleep(0.1)
+    assert connections_to(broker) == before
 
 
 async def test_a_handler_that_fails_for_a_while_is_retried_in_place(bench: Bench):
