@@ -110,6 +110,7 @@ def _read_routes(routes: APIRouter, door: Door) -> None:
                 "settlements": standing.settlements,
                 "interim_fen": standing.interim_fen,
                 "settled_at": standing.settled_at,
+                "payment_group": standing.payment_group,
             }
             return Answered(body, "account", standing.account_id, standing.patient_tok)
 

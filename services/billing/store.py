@@ -336,6 +336,8 @@ class Standing:
     """What interim settlements in force settled before."""
     settled_at: datetime | None
     ward: str | None
+    payment_group: str | None
+    """The DRG or DIP group noted last, as it is printed (R61)."""
 
 
 async def get_standing(tx: Transaction, encounter_id: UUID) -> Standing | None:
@@ -344,9 +346,11 @@ async def get_standing(tx: Transaction, encounter_id: UUID) -> Standing | None:
         "SELECT a.id AS account_id, a.encounter_id, a.patient_tok, a.payer_kind, a.settlements,"
         " CASE WHEN a.interim_bill_id IS NULL THEN a.state ELSE 'billing' END AS state,"
         " coalesce(s.charged_fen, a.receivable_fen) AS charged_fen, a.deposits_fen, s.settled_at, w.ward,"
+        " upper(g.scheme) || ' ' || g.code AS payment_group,"
         " CASE WHEN a.settlements = 0 THEN 0 ELSE (SELECT coalesce(sum(i.charged_fen), 0)::bigint FROM settlement i"
         "   WHERE i.account_id = a.id AND i.reopened_at IS NULL AND i.kind = 'interim') END AS interim_fen"
         " FROM account a LEFT JOIN settlement s ON s.account_id = a.id AND s.reopened_at IS NULL AND s.kind = 'final'"
+        " LEFT JOIN payment_group g ON g.account_id = a.id"
         " LEFT JOIN stay_ward w USING (encounter_id) WHERE a.encounter_id = $1",
         encounter_id,
     )

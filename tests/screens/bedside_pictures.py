@@ -6,6 +6,7 @@ python -m tests.screens.bedside_pictures --home DIR [names]
 import argparse
 import shutil
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +205,25 @@ def _accounts(studio: Studio) -> None:
     page.get_by_role("button", name="退预交金").first.click()
     page.get_by_label("退多少").fill("2000")
     studio.shoot(page, "account-refund")
+    _moved(studio)
+
+
+def _moved(studio: Studio) -> None:
+    first = studio.desk().leaves(studio.ward.family("车晓东", insured=False), hours_ago=20)
+    came = timedelta(hours=6)
+    again = studio.ward.family("车晓东", charges={}, deposit_fen=0, insured=False, person=first.person, came_ago=came)
+    page = studio.open(f"/accounts/{first.encounter_id}", size=DESK)
+    page.get_by_role("button", name="填病种分组").click()
+    page.get_by_label("分组编码").fill("GB23")
+    studio.shoot(page, "account-group")
+    page.get_by_role("button", name="保存分组").click()
+    page.get_by_role("button", name="病种分组 DRG GB23").wait_for()
+    page.get_by_role("button", name="预交金转户").first.click()
+    page.get_by_label("另一次住院").fill(again.admission_no)
+    page.get_by_label("另一次住院").press("Enter")
+    page.get_by_label("转多少").fill("3000.50")
+    page.get_by_role("button", name="确认转户").and_(page.locator(":enabled")).wait_for()
+    studio.shoot(page, "account-move")
 
 
 def _interim(studio: Studio) -> None:

@@ -28,7 +28,7 @@ CHARGES: Mapping[str, int] = {
     "SUP-HIP": 1,
 }
 WAIT_SECONDS = 20
-DAYS = 9
+CAME_AGO = timedelta(days=9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +37,21 @@ class Family:
 
     encounter_id: UUID
     admission_no: str
+    person: str
     psn_no: str
     deposit_entry_id: str | None
 
 
 async def _come(
-    client: Client, *, name: str, charges: Mapping[str, int], deposit_fen: int, sex: str, insured: bool
+    client: Client,
+    *,
+    name: str,
+    charges: Mapping[str, int],
+    deposit_fen: int,
+    sex: str,
+    insured: bool,
+    person: str,
+    came_ago: timedelta,
 ) -> Family:
     async def post(service: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = (
@@ -50,12 +59,11 @@ async def _come(
         ).body
         return found
 
-    tag = uuid4().hex[:10]
-    person = {"identifier": {"system": "family", "value": tag}, "name": name, "sex": sex, "birth_date": "1959-03-05"}
-    patient = await post("admission", "/patients", person)
-    came = datetime.now(UTC) - timedelta(days=DAYS)
+    registered = {"identifier": {"system": "family", "value": person}, "name": name, "sex": sex}
+    patient = await post("admission", "/patients", {**registered, "birth_date": "1959-03-05"})
+    came = datetime.now(UTC) - came_ago
     past = {"source": "import", "occurred_at": came.isoformat()}
-    admission_no = f"ZY{int(tag[:8], 16):010d}"
+    admission_no = f"ZY{int(uuid4().hex[:8], 16):010d}"
     wish = {
         "patient_tok": patient["patient_tok"],
         "identifier": {"system": "his", "value": admission_no},
@@ -74,7 +82,7 @@ async def _come(
     for item, quantity in charges.items():
         await post("billing", f"/encounters/{stay}/items", {"item": item, "quantity": quantity})
     await post("billing", f"/encounters/{stay}/bed-days", {})
-    return Family(UUID(stay), admission_no, f"310{UUID(stay).hex[:17]}", deposit)
+    return Family(UUID(stay), admission_no, person, f"310{UUID(stay).hex[:17]}", deposit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +110,23 @@ class Ward:
         deposit_fen: int = 1_000_000,
         sex: str = "male",
         insured: bool = True,
+        person: str | None = None,
+        came_ago: timedelta = CAME_AGO,
     ) -> Family:
-        """Let somebody lie in a bed with these charges and this deposit."""
+        """Let somebody, or the same person again, lie in a bed with these charges and this deposit."""
 
         async def come() -> Family:
             client = Client(self.base_url, self.login)
             try:
                 return await _come(
-                    client, name=name, charges=charges, deposit_fen=deposit_fen, sex=sex, insured=insured
+                    client,
+                    name=name,
+                    charges=charges,
+                    deposit_fen=deposit_fen,
+                    sex=sex,
+                    insured=insured,
+                    person=person or uuid4().hex[:10],
+                    came_ago=came_ago,
                 )
             finally:
                 await client.close()

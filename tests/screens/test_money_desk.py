@@ -199,6 +199,54 @@ def test_a_large_refund_that_is_refused_or_taken_back_gives_nothing_back(open_as
     assert [desk.deposits_fen(family) for family in families] == [1_000_000, 1_000_000]
 
 
+def test_a_deposit_moves_to_the_patients_next_stay_and_to_nobody_elses(open_as: Open, desk: MoneyDesk) -> None:
+    first = desk.leaves(desk.ward.family("车晓东", charges=FEW, insured=False), hours_ago=20)
+    again = desk.ward.family(
+        "车晓东", charges=FEW, deposit_fen=0, insured=False, person=first.person, came_ago=timedelta(hours=6)
+    )
+    other = desk.ward.family("牛文海", charges=FEW, insured=False)
+    page = open_as("billing_clerk", f"/accounts/{first.encounter_id}")
+    page.get_by_role("button", name="预交金转户").first.click()
+    dialog = page.get_by_role("dialog")
+    yes, number = dialog.get_by_role("button", name="确认转户"), dialog.get_by_label("另一次住院")
+    expect(yes).to_be_disabled()
+    for typed, said in (
+        (other.admission_no, "那次住院是另一位患者的"),
+        (first.admission_no, "这就是当前的住院"),
+        ("ZY0000000001", "没有找到这次住院"),
+    ):
+        number.fill(typed)
+        number.press("Enter")
+        expect(dialog.get_by_role("alert")).to_contain_text(said)
+        expect(yes).to_be_disabled()
+    number.fill(again.admission_no)
+    number.press("Enter")
+    dialog.get_by_label("转多少").fill("3000.50")
+    expect(dialog).to_contain_text("叁仟元伍角")
+    assert not faults_of(page)
+    yes.click()
+    expect(page.get_by_text("已转出 ¥3,000.50。")).to_be_visible()
+    assert [desk.deposits_fen(stay) for stay in (first, again, other)] == [699_950, 300_050, 1_000_000]
+
+
+def test_the_payment_group_is_noted_on_the_account_and_the_last_word_counts(open_as: Open, desk: MoneyDesk) -> None:
+    family = desk.ward.family("白玉兰", sex="female", charges=FEW, insured=False)
+    page = open_as("billing_clerk", f"/accounts/{family.encounter_id}")
+    page.get_by_role("button", name="填病种分组").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("分组编码").fill("fr 23")
+    expect(dialog.get_by_role("button", name="保存分组")).to_be_disabled()
+    dialog.get_by_label("分组编码").fill("fr23")
+    dialog.get_by_role("button", name="保存分组").click()
+    expect(page.get_by_text("病种分组已记为 DRG FR23。")).to_be_visible()
+    page.get_by_role("button", name="病种分组 DRG FR23").click()
+    dialog.get_by_role("radio", name="DIP").click()
+    dialog.get_by_label("分组编码").fill("I25.1:36.07")
+    assert not faults_of(page)
+    dialog.get_by_role("button", name="保存分组").click()
+    expect(page.get_by_role("button", name="病种分组 DIP I25.1:36.07")).to_be_visible()
+
+
 # ---- the shift -------------------------------------------------------------------------------------------------------
 
 

@@ -88,6 +88,7 @@ export interface Account {
   settlements: number
   interim_fen: number
   settled_at: string | null
+  payment_group: string | null
 }
 
 export interface Entry {
