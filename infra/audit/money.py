@@ -108,6 +108,21 @@ FROM billing.account a LEFT JOIN force f ON f.account_id = a.id LEFT JOIN live l
 WHERE coalesce(f.settlements, 0) <> (a.state = 'closed')::int
    OR (a.state = 'closed' AND (f.charged_fen, f.paid_fen) IS DISTINCT FROM (coalesce(-l.fen, 0), coalesce(-l.fen, 0)))
 """
+INTERIM_AT_ODDS = """
+WITH work AS (
+    SELECT id, account_id FROM billing.bill
+    WHERE interim AND state IN ('locking', 'payer_pending', 'payer_unknown', 'collecting', 'payer_reversing', 'reopening')),
+apart AS (
+    SELECT i.bill_id, sum(l.fen) AS fen
+    FROM billing.interim_line i JOIN billing.line l ON l.entry_id = i.entry_id AND l.fen > 0 GROUP BY i.bill_id)
+SELECT format('account %s settles interim bill %s, of its bills %s is at work', a.id, coalesce(a.interim_bill_id::text, 'none'),
+              coalesce(w.id::text, 'none'))
+FROM billing.account a LEFT JOIN work w ON w.account_id = a.id WHERE a.interim_bill_id IS DISTINCT FROM w.id
+UNION ALL
+SELECT format('bill %s is %s for %s fen, %s fen of lines are set apart for it', b.id, b.state, b.charged_fen, coalesce(p.fen, 0))
+FROM billing.bill b LEFT JOIN apart p ON p.bill_id = b.id
+WHERE coalesce(p.fen, 0) <> CASE WHEN b.id IN (SELECT id FROM work) OR (b.interim AND b.state = 'settled') THEN b.charged_fen ELSE 0 END
+"""
 _ACCOUNTS = "SELECT count(*) FROM billing.account"
 
 
@@ -149,6 +164,13 @@ CHECKS = (
         needs=_NEEDS,
         examined=_ACCOUNTS,
         wrong=_SETTLED,
+    ),
+    sql_check(
+        "I10-interim",
+        "an interim settlement has exactly its lines set apart, and its account knows of it while it is at work",
+        needs=_NEEDS,
+        examined=_ACCOUNTS,
+        wrong=INTERIM_AT_ODDS,
     ),
     Check("R52", "billing's own list of broken laws is empty", no_law_of_the_ledger_is_broken, _NEEDS),
 )

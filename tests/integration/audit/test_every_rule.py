@@ -43,6 +43,14 @@ def delete(table: str, which: str = "true") -> str:
     return one(f"DELETE FROM {table}", table, which)
 
 
+def _interim_bill(state: str) -> str:
+    return (
+        "INSERT INTO billing.bill (id, account_id, number, state, since, insured, bill_version, lines, lines_hash, charged_fen,"
+        f" patient_fen, expires_at, interim) SELECT gen_random_uuid(), id, 900, '{state}', now(), false, 1, 1, '', 100, 100,"
+        " now(), true FROM billing.account WHERE state = 'open' LIMIT 1"
+    )
+
+
 BROKEN: list[tuple[str, str, str, list[str]]] = [
     (
         "I1",
@@ -259,6 +267,18 @@ BROKEN: list[tuple[str, str, str, list[str]]] = [
                 "reopened_at IS NULL AND refunded_fen = 0",
             )
         ],
+    ),
+    (
+        "I10-interim",
+        "an interim bill is at work and its account does not know",
+        "settles interim bill none, of its bills",
+        [_interim_bill("locking")],
+    ),
+    (
+        "I10-interim",
+        "an interim bill is settled that no line is set apart for",
+        "is settled for 100 fen, 0 fen of lines",
+        [_interim_bill("settled")],
     ),
     (
         "R52",

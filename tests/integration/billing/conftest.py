@@ -1,6 +1,6 @@
 """Billing on a real PostgreSQL: its actions by hand, and its doors over HTTP."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx2
+import pytest
 import pytest_asyncio
 
 from services.billing import actions, consumers, refund_actions
@@ -17,13 +18,15 @@ from shared.access.actor import Actor
 from shared.access.keys import KeyFile
 from shared.access.roles import Role
 from shared.access.tokens import TokenSigner, TokenVerifier
-from shared.clock import FrozenClock
+from shared.clock import Clock, FrozenClock
 from shared.contracts.envelope import Event
 from shared.db import Database, create_pool, transaction
 from shared.messaging.memory import MemoryBroker
 from shared.money import FEN_MAX
 from shared.service import Runtime, create_app
 from tests.conftest import Databases, settings_for
+from tests.integration.billing.settling import World, connected, parties
+from tests.integration.simulators.conftest import Simulator
 from tests.support.envelopes import envelope_for
 
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
@@ -175,3 +178,20 @@ async def doors(desk: Desk, tmp_path: Path) -> AsyncIterator[Doors]:
     app = create_app(runtime.spec, lambda: runtime, verifier, run=False)
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://front.door") as http:
         yield Doors(desk, http, lambda actor: signer.sign(actor).token)
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Simulator, Simulator, Simulator]]:
+    """The fund, the payment channel and the receipt office, as processes."""
+    with parties(tmp_path_factory.mktemp("parties")) as found:
+        yield found
+
+
+@pytest_asyncio.fixture
+async def world(desk: Desk, three: tuple[Simulator, Simulator, Simulator]) -> AsyncIterator[World]:
+    """A desk connected to the three, who behave."""
+    desk.db.clock = Clock()
+    for simulator in three:
+        simulator.behave()
+    async with connected(desk, three) as found:
+        yield found

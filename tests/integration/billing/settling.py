@@ -5,11 +5,12 @@ import contextlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from hypothesis import strategies as st
 
+from infra.audit.money import INTERIM_AT_ODDS
 from services.billing import actions, bill_actions, bill_store
 from services.billing.actions import Charged, Deposited
 from services.billing.bill_actions import OnBill, OnPayment
@@ -19,8 +20,10 @@ from services.billing.outside.calls import Caller
 from services.billing.outside.channel import SignedChannel
 from services.billing.outside.insurance import NationalInsurance
 from services.billing.outside.receipts import ReceiptOffice
-from tests.integration.billing.conftest import Desk
 from tests.integration.simulators.conftest import HOSPITAL, MERCHANT, Simulator, running
+
+if TYPE_CHECKING:
+    from tests.integration.billing.conftest import Desk
 
 PATIENCE_SECONDS = 0.4
 NOBODY_LISTENS = "http://127.0.0.1:9/notices"
@@ -66,7 +69,7 @@ steps = st.lists(
 class World:
     """A desk, the parties it is connected to, and their operators' doors."""
 
-    desk: Desk
+    desk: "Desk"
     errands: Errands
     fund: Simulator
     channel: Simulator
@@ -86,7 +89,7 @@ def parties(home: Path) -> Iterator[tuple[Simulator, Simulator, Simulator]]:
 
 
 @contextlib.asynccontextmanager
-async def connected(desk: Desk, three: tuple[Simulator, Simulator, Simulator]) -> AsyncIterator[World]:
+async def connected(desk: "Desk", three: tuple[Simulator, Simulator, Simulator]) -> AsyncIterator[World]:
     """Connect a desk to running parties."""
     fund, channel, office = three
     outside = Outside(
@@ -266,6 +269,7 @@ class History:
         """Ledger, channel, fund and drawer say the same; nobody paid twice; nothing went back that had not come."""
         desk = self.world.desk
         assert await desk.violations() == []
+        assert await desk.fetch(INTERIM_AT_ODDS) == []
         account_id = await desk.value("SELECT id FROM account WHERE encounter_id = $1", self.stay)
         await self._check_fund(account_id)
         await self._check_channel(account_id)

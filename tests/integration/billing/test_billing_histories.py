@@ -2,7 +2,6 @@
 
 import os
 import random
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,16 +9,10 @@ from hypothesis import HealthCheck, given, note, seed, settings
 
 from shared.clock import Clock
 from tests.integration.billing.conftest import Desk
-from tests.integration.billing.settling import History, connected, parties, steps
+from tests.integration.billing.settling import History, connected, steps
 from tests.integration.simulators.conftest import Simulator
 
 SEED = int(os.environ.get("WARDSTREAM_TEST_SEED") or random.randrange(2**32))
-
-
-@pytest.fixture(scope="module")
-def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Simulator, Simulator, Simulator]]:
-    with parties(tmp_path_factory.mktemp("parties")) as found:
-        yield found
 
 
 def of(examples: int) -> settings:

@@ -1,7 +1,7 @@
 """Bills at the bedside: what a clerk, a family, a second tablet and a silent fund can do to one, on real parts."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from uuid import UUID, uuid4
 
 import httpx2
@@ -18,29 +18,13 @@ from services.billing.outside import wire
 from services.billing.ports import Order
 from services.billing.settings import Settings
 from shared.access.tokens import TokenVerifier
-from shared.clock import Clock
 from shared.messaging.memory import MemoryBroker
 from shared.service import Runtime, create_app
-from tests.integration.billing.conftest import NOON, Desk
-from tests.integration.billing.settling import History, World, connected, parties
-from tests.integration.simulators.conftest import HOSPITAL, KEY, MERCHANT, Simulator
+from tests.integration.billing.conftest import NOON
+from tests.integration.billing.settling import History, World
+from tests.integration.simulators.conftest import HOSPITAL, KEY, MERCHANT
 
 pytestmark = pytest.mark.asyncio
-
-
-@pytest.fixture(scope="module")
-def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Simulator, Simulator, Simulator]]:
-    with parties(tmp_path_factory.mktemp("parties")) as found:
-        yield found
-
-
-@pytest_asyncio.fixture
-async def world(desk: Desk, three: tuple[Simulator, Simulator, Simulator]) -> AsyncIterator[World]:
-    desk.db.clock = Clock()
-    for simulator in three:
-        simulator.behave()
-    async with connected(desk, three) as found:
-        yield found
 
 
 async def a_stay(world: World, *charges: int) -> History:

@@ -1,12 +1,10 @@
 """Interim settlements (中途结算): a long stay settles what it has had so far, and goes on."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import asyncpg
 import pytest
-import pytest_asyncio
 
 from services.billing import actions, bill_actions
 from services.billing.actions import Charged, Reopened, Reversed, Settled
@@ -14,28 +12,11 @@ from services.billing.bill_actions import OnBill
 from services.billing.bills import BillInWork, NothingToSettle, QuoteDead
 from services.billing.domain import AlreadyReversed, ChargeSettled, NotOpen, NotSettled
 from shared.access.roles import Role
-from shared.clock import Clock
-from tests.integration.billing.conftest import Desk, Doors
-from tests.integration.billing.settling import History, World, connected, parties
-from tests.integration.simulators.conftest import Simulator
+from tests.integration.billing.conftest import Doors
+from tests.integration.billing.settling import History, World
 from tests.unit.billing.papers import amounts, text_of
 
 pytestmark = pytest.mark.asyncio
-
-
-@pytest.fixture(scope="module")
-def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Simulator, Simulator, Simulator]]:
-    with parties(tmp_path_factory.mktemp("parties")) as found:
-        yield found
-
-
-@pytest_asyncio.fixture
-async def world(desk: Desk, three: tuple[Simulator, Simulator, Simulator]) -> AsyncIterator[World]:
-    desk.db.clock = Clock()
-    for simulator in three:
-        simulator.behave()
-    async with connected(desk, three) as found:
-        yield found
 
 
 async def a_stay(world: World, *charges: int, deposit: int = 0) -> History:
