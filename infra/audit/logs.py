@@ -50,7 +50,15 @@ def _error_in(line: bytes, since: datetime | None, allowed: frozenset[str]) -> s
         return ""
     kind = "" if "error" not in entry else f" ({entry['error']})"
     event = " ".join(str(entry.get("event", "an error")).split())
-    return f"{event}{kind} at {at}"
+    return f"{event}{kind}{_library(entry)} at {at}"
+
+
+def _library(entry: dict[str, Any]) -> str:
+    """Return which library says it, where, and of which exceptions: its own words may hold anything, so they are no part of a log."""
+    if "logger" not in entry:
+        return ""
+    causes = ", ".join(str(cause.get("type")) for cause in entry.get("exception", ()))
+    return f" of {entry['logger']} in {entry.get('at')}" + (f" ({causes})" if causes else "")
 
 
 def _is_before(at: str, since: datetime) -> bool:

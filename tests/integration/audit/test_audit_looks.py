@@ -142,6 +142,18 @@ async def test_an_error_line_is_found_unless_somebody_expects_it(evidence: Evide
     assert (await evidence.look("I24", logs_since=datetime(2031, 1, 1, tzinfo=UTC)))["ok"]
 
 
+async def test_an_error_line_of_a_library_names_the_library_the_place_and_the_exceptions(evidence: Evidence):
+    said = {
+        "logger": "asyncio",
+        "at": "asyncio/base_events.py:1 told",
+        "exception": [{"type": "builtins.OSError", "at": []}],
+    }
+    evidence.log("insight", level="error", event="library_message", **said)
+    assert (await evidence.look("I24"))["examples"] == [
+        "insight: library_message of asyncio in asyncio/base_events.py:1 told (builtins.OSError) at 2030-01-01T00:00:00Z"
+    ]
+
+
 async def test_a_traceback_outside_the_log_is_found(evidence: Evidence):
     (evidence.logs / "followup.log").write_bytes(b"Traceback (most recent call last):\n  File ...\nKeyError\n")
     assert (await evidence.look("I24"))["examples"] == ["followup: a traceback outside the log"]
