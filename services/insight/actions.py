@@ -130,7 +130,7 @@ class EventIndex:
 
 
 class SpanKeeper:
-    """Takes spans from the receiver and writes them with COPY; when there are too many, whole traces are left out."""
+    """Takes spans from the receiver and writes them in batches; when there are too many, whole traces are left out."""
 
     def __init__(self, span_count_max: int) -> None:
         self._cap = span_count_max
@@ -170,7 +170,7 @@ class SpanKeeper:
             while self._queue:
                 batch = [self._queue.popleft() for _ in range(min(len(self._queue), SPAN_BATCH_MAX))]
                 try:
-                    await store.copy_spans(conn, day % 3, batch)
+                    await store.insert_spans(conn, day % 3, batch)
                 except RETRYABLE:
                     self._queue.extendleft(reversed(batch))
                     raise

@@ -1,5 +1,9 @@
 """Spans and events are kept once, found by stay, and the oldest day makes room."""
 
+import asyncio
+import contextlib
+import gc
+import random
 import time
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
@@ -10,7 +14,7 @@ from services.insight import actions, store
 from services.insight.actions import EventIndex, SpanKeeper
 from services.insight.domain import Progress, StoredSpan
 from services.insight.store import SeenEvent
-from shared.db import Database
+from shared.db import RETRYABLE, Database
 
 pytestmark = pytest.mark.asyncio
 
@@ -86,11 +90,45 @@ async def test_a_full_table_takes_no_more_spans(database: Database):
     assert again._stored == stored, "a new process counts what is there"
 
 
+async def test_sessions_thrown_out_while_spans_are_written_lose_none_and_leave_no_error_behind(database: Database):
+    unheard: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, told: unheard.append(str(told["message"])))
+    keeper = SpanKeeper(100_000)
+    seed = random.randrange(2**32)
+    chance = random.Random(seed)
+    written = thrown = 0
+    async with database.pool.acquire() as ops:
+
+        async def throw_out() -> int:
+            await asyncio.sleep(chance.uniform(0, 0.01))
+            return int(
+                await ops.fetchval(
+                    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+                )
+            )
+
+        for _ in range(60):
+            throwing = asyncio.create_task(throw_out())
+            while not throwing.done():
+                written += keeper.take([a_span(uuid4().hex) for _ in range(40)])
+                with contextlib.suppress(*RETRYABLE):
+                    await keeper.flush(database)
+            thrown += await throwing
+    gc.collect()
+    await asyncio.sleep(0)
+    assert (unheard, thrown > 0) == ([], True), f"seed {seed}"
+    await keeper.flush(database)
+    async with database.pool.acquire() as conn:
+        stored = await store.count_spans(conn, int(time.time() // 86_400) % 3)
+    assert stored >= written, f"seed {seed}: some may be there twice, none is missing"
+
+
 async def test_the_day_before_yesterday_makes_room(database: Database):
     today = int(time.time() // 86_400)
     async with database.pool.acquire() as conn:
-        await store.copy_spans(conn, (today + 1) % 3, [a_span("d" * 32)])
-        await store.copy_spans(conn, (today + 2) % 3, [a_span("e" * 32)])
+        await store.insert_spans(conn, (today + 1) % 3, [a_span("d" * 32)])
+        await store.insert_spans(conn, (today + 2) % 3, [a_span("e" * 32)])
     await SpanKeeper(1000).flush(database)
     async with database.pool.acquire() as conn:
         left = {line["trace_id"] for line in await actions.list_traces(conn, None, 10)}
