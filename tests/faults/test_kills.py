@@ -25,13 +25,23 @@ def restarts(wounded: Wounded) -> dict[str, int]:
 
 
 async def arm(wounded: Wounded, point: str, services: tuple[str, ...], seed: random.Random) -> None:
-    """Restart the services so that each dies at `point`, at its n-th pass; what is started after that lives."""
+    """Restart the services so that each dies at `point`, at its n-th pass; what is started after that lives.
+
+    Each is disarmed as soon as its process is there: one that dies while it starts would do so until it stays down.
+    """
     for service in services:
         wounded.stack.set_env(service, {"WARDSTREAM_FAULT_POINT": f"{point}:{seed.randint(1, 3)}"})
     pids = {service: wounded.stack.kill(service) for service in services}
+    waiting = set(services)
+    async with asyncio.timeout(60):
+        while waiting:
+            running = wounded.stack.status(measure=False).processes
+            for service in [one for one in waiting if running[one].pid not in (None, pids[one])]:
+                wounded.stack.set_env(service, {})
+                waiting.remove(service)
+            await asyncio.sleep(0.05)
     for service, pid in pids.items():
         await asyncio.to_thread(wounded.stack.wait_ready, [service], seconds=90, other_than=pid)
-        wounded.stack.set_env(service, {})
 
 
 @pytest.mark.parametrize("point", [*CONSUMER, *RELAY, *DOOR])
