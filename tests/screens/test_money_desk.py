@@ -229,6 +229,22 @@ def test_a_deposit_moves_to_the_patients_next_stay_and_to_nobody_elses(open_as: 
     assert [desk.deposits_fen(stay) for stay in (first, again, other)] == [699_950, 300_050, 1_000_000]
 
 
+def test_a_wristband_scanned_while_a_deposit_is_moved_says_where_it_goes(open_as: Open, desk: MoneyDesk) -> None:
+    first = desk.leaves(desk.ward.family("古月明", charges=FEW, insured=False), hours_ago=20)
+    again = desk.ward.family(
+        "古月明", charges=FEW, deposit_fen=0, insured=False, person=first.person, came_ago=timedelta(hours=6)
+    )
+    page = open_as("billing_clerk", f"/accounts/{first.encounter_id}")
+    page.get_by_role("button", name="预交金转户").first.click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_text("预交金转户").first.click()
+    page.keyboard.type(again.admission_no)
+    page.keyboard.press("Enter")
+    expect(dialog).to_contain_text(f"…{str(again.encounter_id)[-4:]}")
+    expect(page).to_have_url(re.compile(str(first.encounter_id)))
+    expect(dialog.get_by_role("button", name="确认转户")).to_be_enabled()
+
+
 def test_the_payment_group_is_noted_on_the_account_and_the_last_word_counts(open_as: Open, desk: MoneyDesk) -> None:
     family = desk.ward.family("白玉兰", sex="female", charges=FEW, insured=False)
     page = open_as("billing_clerk", f"/accounts/{family.encounter_id}")

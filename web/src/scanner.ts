@@ -9,7 +9,10 @@ export function inField(event: KeyboardEvent): boolean {
   return (event.target as HTMLElement).closest('input, textarea, select, [contenteditable]') !== null
 }
 
-/** Call `read` with what was scanned, for as long as the component is there. */
+/** Who waits for a scan; a dialog over a page comes last. */
+const readers: ((text: string) => void)[] = []
+
+/** Call `read` with what was scanned, for as long as the component is there and none that came after it waits for a scan. */
 export function useScanner(read: (text: string) => void): void {
   let burst = ''
   let lastKeyAt = 0
@@ -18,7 +21,7 @@ export function useScanner(read: (text: string) => void): void {
     const gap = event.timeStamp - lastKeyAt
     lastKeyAt = event.timeStamp
     if (event.key === 'Enter') {
-      if (burst.length >= BURST_LENGTH_MIN && gap < BURST_GAP_MS * 3) {
+      if (burst.length >= BURST_LENGTH_MIN && gap < BURST_GAP_MS * 3 && readers.at(-1) === read) {
         event.preventDefault()
         read(burst)
       }
@@ -27,6 +30,12 @@ export function useScanner(read: (text: string) => void): void {
       burst = gap < BURST_GAP_MS ? burst + event.key : event.key
     }
   }
-  onMounted(() => addEventListener('keydown', onKey))
-  onBeforeUnmount(() => removeEventListener('keydown', onKey))
+  onMounted(() => {
+    readers.push(read)
+    addEventListener('keydown', onKey)
+  })
+  onBeforeUnmount(() => {
+    readers.splice(readers.indexOf(read), 1)
+    removeEventListener('keydown', onKey)
+  })
 }
