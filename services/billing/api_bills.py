@@ -377,7 +377,7 @@ def _notice_route(routes: APIRouter, door: Door, outside: Outside) -> None:
                     ours_fen=payment.amount_fen,
                     theirs_fen=notice.order.amount_fen,
                 )
-                await bill_store.send_errand(tx, "payment", str(payment.id))
+                await bill_store.send_errand(tx, "payment", str(payment.id), anew=False)
             else:
                 await bill_actions.take_paid_order(tx, payment.id, notice.order)
                 tx.audit("channel notice", "payment", payment.id)

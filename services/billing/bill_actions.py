@@ -432,7 +432,7 @@ async def close_payment(
         return NoSuchPayment()
     if payment.state in PAYABLE:
         await bill_store.mark_payment(tx, payment_id, "closing")
-        await bill_store.send_errand(tx, "payment", str(payment_id))
+        await bill_store.send_errand(tx, "payment", str(payment_id), anew=payment.state != "closing")
         payment = await bill_store.find_payment(tx.conn, payment_id=payment_id)
         assert payment is not None
     return OnPayment(account, payment)

@@ -587,16 +587,20 @@ class Errand:
     """In whose name: whoever gave the command that sent it."""
 
 
-async def send_errand(tx: Transaction, kind: ErrandKind, object_id: str) -> None:
-    """Have somebody ask outside at once; an errand that is out already comes round at once."""
+async def send_errand(tx: Transaction, kind: ErrandKind, object_id: str, *, anew: bool = True) -> None:
+    """Have somebody ask outside at once; an errand that is out already comes round at once.
+
+    It begins its looks anew, unless it asks what it asked before: an answer believed only after some looks would never be.
+    """
     tx.signals.add("errand")
     await tx.conn.execute(
         "INSERT INTO errand (kind, object_id, due_at, actor) VALUES ($1, $2, clock_timestamp(), $3)"
-        " ON CONFLICT (kind, object_id) DO UPDATE SET due_at = excluded.due_at, looks = 0,"
-        " actor = coalesce(excluded.actor, errand.actor)",
+        " ON CONFLICT (kind, object_id) DO UPDATE SET due_at = excluded.due_at,"
+        " looks = CASE WHEN $4 THEN 0 ELSE errand.looks END, actor = coalesce(excluded.actor, errand.actor)",
         kind,
         object_id,
         tx.actor,
+        anew,
     )
 
 

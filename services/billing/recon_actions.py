@@ -118,7 +118,7 @@ async def _look_for(db: Database, row: StatementRow) -> None:
             return
         tx.correlation_id = payment.encounter_id
         if payment.state in bill_store.PAYABLE:
-            await bill_store.send_errand(tx, "payment", str(payment.id))
+            await bill_store.send_errand(tx, "payment", str(payment.id), anew=False)
         else:
             order = Order(row.order_no, "paid", row.amount_fen, row.transaction_id, row.at)
             await bill_actions.take_paid_order(tx, payment.id, order)

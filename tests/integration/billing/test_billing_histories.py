@@ -5,7 +5,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, note, seed, settings
+from hypothesis import HealthCheck, example, given, note, seed, settings
 
 from shared.clock import Clock
 from tests.integration.billing.conftest import Desk
@@ -41,6 +41,14 @@ async def play(desk: Desk, three: tuple[Simulator, Simulator, Simulator], histor
 @pytest.mark.timeout(600)
 @seed(SEED)
 @of(25)
+@example(
+    history=[
+        ("channel_fault", "create", "silent_before"),
+        ("deposit_by_code", 2),
+        ("errands",),
+        ("family_pays", -1),
+    ]
+).via("an order paid with another sum, closed again and again")
 @given(history=steps)
 async def test_after_any_history_ledger_channel_fund_and_drawer_agree(
     desk: Desk, three: tuple[Simulator, Simulator, Simulator], history: list[tuple[Any, ...]]
