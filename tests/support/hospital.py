@@ -27,7 +27,7 @@ from shared.clock import Clock, FrozenClock
 from shared.db import Database, create_pool
 from shared.messaging.memory import MemoryBroker
 from shared.service import Runtime, ServiceSpec, create_app
-from tests.conftest import Databases, settings_for
+from tests.conftest import Databases, opened, settings_for
 
 ALL_ROLES = frozenset(Role)
 _UNCONNECTED = BillingSettings(database_url="postgresql://unused")
@@ -196,13 +196,24 @@ def specs(pool: Pool) -> Sequence[ServiceSpec]:
     return (ADMISSION, beds_spec(pool.settings, pool), billing_spec(_UNCONNECTED), DAYSURGERY, FOLLOWUP)
 
 
+MORNING = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
+
+
+async def _furnish(dsn: str) -> None:
+    """Give a hospital that opens on that morning its beds and its prices."""
+    for spec in specs(Pool(BedsSettings(database_url="unused"))):
+        if spec.on_start is not None:
+            async with opened(dsn, spec.name, FrozenClock(MORNING)) as db:
+                await spec.on_start(db)
+
+
 @contextlib.asynccontextmanager
 async def opened_hospital(databases: Databases, clock: Clock | None = None) -> AsyncIterator[Hospital]:
-    """Open a hospital on a database of its own."""
-    clock = clock or FrozenClock(datetime(2026, 3, 2, 8, 0, tzinfo=UTC))
+    """Open a hospital on a database of its own, on that morning unless a clock says otherwise."""
     pool = Pool(BedsSettings(database_url="unused"))
     names = [spec.name for spec in specs(pool)]
-    dsn = await databases.create(*names)
+    dsn = await databases.create(*names, fill=None if clock else _furnish)
+    clock = clock or FrozenClock(MORNING)
     broker, gate = MemoryBroker(), OpenGate()
     runtimes: dict[str, Runtime] = {}
     apps: dict[str, FastAPI] = {}

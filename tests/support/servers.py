@@ -8,6 +8,7 @@ hospitals have their own registries; Docker fetches an image that is not there o
 import contextlib
 import os
 import secrets
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from infra.local.postgres import ScratchPostgres
 POSTGRES_IMAGE = os.environ.get("WARDSTREAM_POSTGRES_IMAGE", "postgres:18")
 KAFKA_IMAGE = os.environ.get("WARDSTREAM_KAFKA_IMAGE", "apache/kafka:4.1.1")
 
-POSTGRES_SETTINGS = {"fsync": "off", "max_connections": "300"}
+POSTGRES_SETTINGS = {"fsync": "off", "max_connections": "300", "min_wal_size": "64MB", "max_wal_size": "256MB"}
 POSTGRES_INITDB_ARGS = "--auth-host=scram-sha-256 --encoding=UTF8 --locale-provider=builtin --builtin-locale=C.UTF-8"
 
 KAFKA_SETTINGS = {
@@ -75,7 +76,7 @@ def _reached_from_here_only(container: Any, port: int) -> Any:
 @contextlib.contextmanager
 def _directory() -> Iterator[Path]:
     """Give a directory that is gone afterwards, not below a home that an unprivileged database user could not enter."""
-    with tempfile.TemporaryDirectory(prefix="wardstream-test-", dir="/var/tmp", ignore_cleanup_errors=True) as name:
+    with tempfile.TemporaryDirectory(prefix="wardstream-test-", dir="/dev/shm", ignore_cleanup_errors=True) as name:
         yield Path(name)
 
 
