@@ -5,7 +5,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 2
-PYTEST ?= $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+PYTEST ?= $(BIN)/python -m pytest -n $(JOBS)
 
 .PHONY: help setup lock lint types test test-all run demo schemas down clean
 

@@ -10,6 +10,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 import pytest_asyncio
+from xdist.scheduler import LoadScopeScheduling
 
 from shared.clock import Clock
 from shared.db import Database, create_pool, migrate
@@ -18,6 +19,20 @@ from tests.support import servers
 from tests.support.servers import Server
 
 _used: dict[str, str] = {}
+
+
+class OneWorkerAFile(LoadScopeScheduling):  # type: ignore[misc]
+    """Tests of one file run in one worker, those of all screens too, so that what they start is started once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "tests/screens" if file.startswith("tests/screens/") else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Say which tests go to which worker."""
+    return OneWorkerAFile(config, log)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -12,6 +12,7 @@ from shared.money import capitals_zh, yuan_text
 from tests.screens.axe import faults_of
 from tests.screens.families import Family, Ward
 from tests.screens.house import House
+from tests.screens.windows import scan
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(400)]
 Open = Callable[..., Page]
@@ -271,8 +272,7 @@ def test_a_wristband_scanned_at_the_bedside_opens_the_costs_at_once(open_as: Ope
     family = ward.family()
     page = open_as("billing_clerk", "/bedside", **TABLET)
     page.get_by_role("heading", name="床旁结算").click()
-    burst = "(keys) => keys.forEach((key) => document.body.dispatchEvent(new KeyboardEvent('keydown', {key, bubbles: true})))"
-    page.evaluate(burst, [*family.admission_no, "Enter"])
+    scan(page, family.admission_no)
     expect(page.get_by_role("heading", name="费用清单")).to_be_visible()
 
 

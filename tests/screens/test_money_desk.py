@@ -14,6 +14,7 @@ from tests.screens.axe import faults_of
 from tests.screens.desk import FEW, MoneyDesk
 from tests.screens.families import Ward
 from tests.screens.house import House
+from tests.screens.windows import scan
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(400)]
 Open = Callable[..., Page]
@@ -238,8 +239,7 @@ def test_a_wristband_scanned_while_a_deposit_is_moved_says_where_it_goes(open_as
     page.get_by_role("button", name="预交金转户").first.click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_text("预交金转户").first.click()
-    page.keyboard.type(again.admission_no)
-    page.keyboard.press("Enter")
+    scan(page, again.admission_no)
     expect(dialog).to_contain_text(f"…{str(again.encounter_id)[-4:]}")
     expect(page).to_have_url(re.compile(str(first.encounter_id)))
     expect(dialog.get_by_role("button", name="确认转户")).to_be_enabled()

@@ -73,10 +73,24 @@ def _reached_from_here_only(container: Any, port: int) -> Any:
     return container
 
 
+MEMORY = Path("/dev/shm")
+MEMORY_FREE_BYTES_MIN = 4 * 2**30
+
+
+def place() -> Path:
+    """Return where servers of the tests keep their files: in memory where there is room, as a new database is a thousand files.
+
+    Elsewhere not below a home, which an unprivileged database user could not enter.
+    """
+    if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= MEMORY_FREE_BYTES_MIN:
+        return MEMORY
+    return Path("/var/tmp")
+
+
 @contextlib.contextmanager
 def _directory() -> Iterator[Path]:
-    """Give a directory that is gone afterwards, not below a home that an unprivileged database user could not enter."""
-    with tempfile.TemporaryDirectory(prefix="wardstream-test-", dir="/dev/shm", ignore_cleanup_errors=True) as name:
+    """Give a directory that is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="wardstream-test-", dir=place(), ignore_cleanup_errors=True) as name:
         yield Path(name)
 
 
