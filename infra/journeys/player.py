@@ -12,6 +12,7 @@ that was played before changes nothing. The sum of the claims is the sum the pay
 
 import asyncio
 import hashlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from typing import Any, Literal
 import orjson
 
 from infra.journeys.catalogue import Deposit
-from infra.journeys.client import PATIENCE_SECONDS, Answer, Client, Declined
+from infra.journeys.client import PATIENCE_SECONDS, PAUSE_SECONDS, Answer, Client, Declined
 from infra.journeys.model import Identifier, Journey, Person
 from shared.contracts.envelope import PayerKind
 
@@ -243,22 +244,25 @@ class Player:
             raise
 
     async def _into_bed(self, visit: _Visit, step: str, service: str, path: str) -> None:
-        """Bring the patient into the bed; when the pool says that there is none, do not wait any longer.
+        """Bring the patient into the bed; as soon as the pool says that there is none, do not wait any longer.
 
         Raises:
-            Declined: no bed is free for this stay, with the pool's reason.
+            Declined: no bed is free for this stay, with the pool's reason; or the pool has not said anything for as long as
+                we have patience.
         """
-        try:
-            await visit.do(step, service, path, patience_seconds=0)
-        except Declined as declined:
-            if not declined.not_yet:
-                raise
-            reason = await self._why_no_bed(visit) if declined.code in _NO_BED else None
-            if reason is not None:
-                detail = f"{declined.detail} The pool says {reason}."
-                raise Declined(declined.status, declined.code, detail, not_yet=True) from None
-            await visit.do(step, service, path)
-        visit.played.had_bed = True
+        began = time.monotonic()
+        while not visit.played.had_bed:
+            try:
+                await visit.do(step, service, path, patience_seconds=0)
+                visit.played.had_bed = True
+            except Declined as declined:
+                if not declined.not_yet or time.monotonic() - began > PATIENCE_SECONDS:
+                    raise
+                reason = await self._why_no_bed(visit) if declined.code in _NO_BED else None
+                if reason is not None:
+                    detail = f"{declined.detail} The pool says {reason}."
+                    raise Declined(declined.status, declined.code, detail, not_yet=True) from None
+                await asyncio.sleep(PAUSE_SECONDS)
 
     async def _why_no_bed(self, visit: _Visit) -> str | None:
         """Return why the pool lets this stay wait; nothing when it gave a bed or has not heard of the stay."""

@@ -213,6 +213,34 @@ async def test_a_full_hospital_refuses_with_the_reason_the_pool_gives(
     assert not await hospital.sql("beds", "SELECT 1 FROM bed_request WHERE state = 'waiting'")
 
 
+async def test_a_pool_that_hears_late_of_a_stay_is_asked_again_why_it_has_no_bed(
+    hospital: Hospital, client: Client, folder: Folder, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(client_module, "WAIT_SECONDS", 1)
+    await hospital.sql(
+        "beds", "UPDATE bed SET service = 'suspended', suspended_reason = 'repair' WHERE kind = 'inpatient'"
+    )
+    drain, why_no_bed = hospital.drain, Player._why_no_bed
+    asked: list[str | None] = []
+
+    async def after_the_first_question() -> None:
+        if asked:
+            await drain()
+
+    async def why(player: Player, visit: Any) -> str | None:
+        asked.append(await why_no_bed(player, visit))
+        return asked[-1]
+
+    monkeypatch.setattr(hospital, "drain", after_the_first_question)
+    monkeypatch.setattr(Player, "_why_no_bed", why)
+    await drain()  # one that was on its way would still hear
+    (journey,) = folder.read(a_patient(), an_encounter(), a_claim(100)).journeys
+    (one,) = await asyncio.wait_for(played(client, journey), 30)
+    assert asked == [None, "no_free_bed"]
+    assert (one.how, one.no_bed) == ("refused", True)
+    assert "The pool says no_free_bed." in one.reason
+
+
 class _Cut(Client):
     """A client whose line is cut for good after so many requests."""
 
