@@ -15,9 +15,12 @@ from services.billing.domain import (
     MONEY_OF,
     Account,
     AlreadyReversed,
+    ApprovalUsed,
+    BloodWaived,
     ChargeSettled,
     Entry,
     LedgerAccount,
+    MoreThanBlood,
     NoAccount,
     NoSuchEntry,
     NotOpen,
@@ -204,7 +207,7 @@ def charge_posted(tx: Transaction, asked: ChargeAsked, row: ChargeRow) -> Charge
 
 async def reverse_charge(
     tx: Transaction, *, encounter_id: UUID, entry_id: UUID, reason: str
-) -> Reversed | NoAccount | NotOpen | NoSuchEntry | AlreadyReversed | ChargeSettled:
+) -> Reversed | NoAccount | NotOpen | NoSuchEntry | AlreadyReversed | ChargeSettled | BloodWaived:
     """Reverse one charge by its own entry that names it; a second reversal is refused (R51, V8)."""
     account = await store.lock_account(tx, encounter_id)
     if account is None:
@@ -267,6 +270,28 @@ async def post_deposit(
     deposits_fen = account.deposits_fen + posting.fen
     await arrears_actions.clear_flag(tx, account, owed_fen=owed_fen(account.receivable_fen, deposits_fen))
     return Deposited(account, posting.entry_id, deposits_fen)
+
+
+async def waive_blood(
+    tx: Transaction, *, encounter_id: UUID, amount_fen: int, approval_no: str
+) -> Deposited | NoAccount | NotOpen | TooMuch | MoreThanBlood | ApprovalUsed:
+    """Let the blood centre pay for a donor's blood under its approval number (用血减免, BIL-9); giving it back undoes it.
+
+    The hospital lays the money out: the patient pays less at once, the claim on the blood centre stands in the ledger.
+    """
+    account = await store.lock_account(tx, encounter_id)
+    if account is None:
+        return NoAccount()
+    left_fen = await store.get_blood_left(tx, account.id)
+    posting = domain.waive_blood(account, new_id(), amount_fen=amount_fen, blood_left_fen=left_fen)
+    if not isinstance(posting, Posting):
+        return posting
+    await store.lock_approval(tx, approval_no)
+    if await store.is_approval_used(tx, approval_no):
+        return ApprovalUsed()
+    waived = await post_deposit(tx, account, posting, method="blood_centre", cashier=None)
+    await store.insert_blood_waiver(tx, posting.entry_id, account.id, approval_no)
+    return waived
 
 
 @dataclass(frozen=True, slots=True)

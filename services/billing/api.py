@@ -66,6 +66,13 @@ class LateCharge(FactBody):
     reason: Code
 
 
+class BloodWaiver(FactBody):
+    """What the blood centre pays of this stay's blood, and the number under which it agreed to; the donor stays with it."""
+
+    amount_fen: PositiveFen
+    approval_no: Code
+
+
 class BadDebt(FactBody):
     """What is given up, because the patient is gone (欠费离院)."""
 
@@ -107,6 +114,7 @@ def _read_routes(routes: APIRouter, door: Door) -> None:
                 "payer_kind": standing.payer_kind,
                 "charged_fen": standing.charged_fen,
                 "deposits_fen": standing.deposits_fen,
+                "waived_fen": standing.waived_fen,
                 "settlements": standing.settlements,
                 "interim_fen": standing.interim_fen,
                 "settled_at": standing.settled_at,
@@ -144,12 +152,13 @@ def _read_routes(routes: APIRouter, door: Door) -> None:
             if bill.state != "open":
                 refuse(NotOpen(bill.state), encounter_id)
             domain.check_bill(bill.receivable_fen, bill.charged_fen)
-            collects_fen, refunds_fen = domain.difference(bill.charged_fen, bill.deposits_fen)
+            collects_fen, refunds_fen = domain.difference(bill.charged_fen, bill.deposits_fen, bill.waived_fen)
             body = {
                 "account_id": bill.account_id,
                 "charged_fen": bill.charged_fen,
                 "charges": bill.charges,
                 "deposits_fen": bill.deposits_fen,
+                "waived_fen": bill.waived_fen,
                 "payer_fen": 0,
                 "collects_fen": collects_fen,
                 "refunds_fen": refunds_fen,
@@ -202,15 +211,43 @@ def _deposit_routes(routes: APIRouter, door: Door) -> None:
             if not isinstance(outcome, Deposited):
                 refuse(outcome, encounter_id, may_open=True)
             check_ward(caller, Permission.DEPOSITS_TAKE, outcome.account.ward, encounter_id)
-            answer = {
-                "account_id": outcome.account.id,
-                "entry_id": outcome.entry_id,
-                "amount_fen": body.amount_fen,
-                "deposits_fen": outcome.deposits_fen,
-            }
+            answer = _shown_deposit(outcome, body.amount_fen)
             return Answered(answer, "deposit", outcome.entry_id, outcome.account.patient_tok, status=201)
 
         return await door.command(request, Permission.DEPOSITS_TAKE, act, body=body)
+
+    @routes.post(
+        "/encounters/{encounter_id}/blood-waivers",
+        status_code=201,
+        summary="The blood centre pays a donor's blood (用血减免)",
+    )
+    async def post_blood_waiver(request: Request, encounter_id: UUID, body: BloodWaiver) -> Response:
+        async def act(tx: Transaction, caller: Caller) -> Answered:
+            tx.correlation_id = encounter_id
+            outcome = await actions.waive_blood(
+                tx, encounter_id=encounter_id, amount_fen=body.amount_fen, approval_no=body.approval_no
+            )
+            if not isinstance(outcome, Deposited):
+                refuse(outcome, encounter_id, may_open=True)
+            check_ward(caller, Permission.SETTLEMENTS_SETTLE, outcome.account.ward, encounter_id)
+            return Answered(
+                _shown_deposit(outcome, body.amount_fen),
+                "deposit",
+                outcome.entry_id,
+                outcome.account.patient_tok,
+                status=201,
+            )
+
+        return await door.command(request, Permission.SETTLEMENTS_SETTLE, act, body=body)
+
+
+def _shown_deposit(outcome: Deposited, amount_fen: int) -> dict[str, Any]:
+    return {
+        "account_id": outcome.account.id,
+        "entry_id": outcome.entry_id,
+        "amount_fen": amount_fen,
+        "deposits_fen": outcome.deposits_fen,
+    }
 
 
 # ---- charges ---------------------------------------------------------------------------------------------------------

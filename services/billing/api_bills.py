@@ -129,7 +129,7 @@ def _refuse(refusal: bill_actions.AnyRefusal, encounter_id: UUID) -> NoReturn:
             refuse(other, encounter_id, may_open=True)
 
 
-def _shown(bill: Bill, deposits_fen: int) -> dict[str, Any]:
+def _shown(bill: Bill, deposits_fen: int, waived_fen: int) -> dict[str, Any]:
     settled = bill.state in ("settled", "reopening", "reopened")
     return {
         "bill_id": bill.id,
@@ -146,8 +146,9 @@ def _shown(bill: Bill, deposits_fen: int) -> dict[str, Any]:
         "account_fen": bill.account_fen,
         "patient_fen": bill.patient_fen,
         "deposits_fen": deposits_fen,
+        "waived_fen": waived_fen,
         "due_fen": 0 if settled else bills.due_fen(bill, deposits_fen),
-        "refund_fen": 0 if settled else bills.refund_fen(bill, deposits_fen),
+        "refund_fen": 0 if settled else bills.refund_fen(bill, deposits_fen, waived_fen),
         "expires_at": bill.expires_at,
     }
 
@@ -155,7 +156,7 @@ def _shown(bill: Bill, deposits_fen: int) -> dict[str, Any]:
 def _shown_view(view: BillView) -> dict[str, Any]:
     stale = view.bill.state == "quoted" and view.version_now != view.bill.bill_version
     return {
-        **_shown(view.bill, view.deposits_fen),
+        **_shown(view.bill, view.deposits_fen, view.waived_fen),
         "since": view.since,
         "line_changed": stale,
         "steps": view.steps,
@@ -181,7 +182,7 @@ def _on_bill(outcome: OnBill | bill_actions.AnyRefusal, caller: Caller, encounte
     if not isinstance(outcome, OnBill):
         _refuse(outcome, encounter_id)
     check_ward(caller, Permission.SETTLEMENTS_SETTLE, outcome.account.ward, encounter_id)
-    shown = _shown(outcome.bill, outcome.deposits_fen)
+    shown = _shown(outcome.bill, outcome.deposits_fen, outcome.waived_fen)
     return Answered(shown, "bill", outcome.bill.id, outcome.account.patient_tok, status=status)
 
 

@@ -5,7 +5,10 @@ from uuid import UUID
 
 from services.billing.domain import (
     AlreadyReversed,
+    ApprovalUsed,
+    BloodWaived,
     ChargeSettled,
+    MoreThanBlood,
     NoAccount,
     NoSuchEntry,
     NotOpen,
@@ -48,6 +51,19 @@ def refuse(refusal: Refusal, encounter_id: UUID, *, may_open: bool = False) -> N
             raise Refused(
                 "An interim settlement settled this charge; take that back first, then correct it.",
                 code="charge_settled",
+            )
+        case MoreThanBlood(left_fen=left_fen):
+            raise Refused(
+                "This is more than the blood on the account costs beyond what is waived already.",
+                code="more_than_blood",
+                left_fen=left_fen,
+            )
+        case ApprovalUsed():
+            raise Refused("The blood centre paid under this approval number before.", code="approval_used")
+        case BloodWaived():
+            raise Refused(
+                "The blood centre pays for this blood; take the waiver back first, then correct the charge.",
+                code="blood_waived",
             )
         case QuoteOutdated(charged_fen=charged_fen):
             raise Refused(

@@ -75,6 +75,8 @@ class OnBill:
     account: Account
     bill: Bill
     deposits_fen: int
+    waived_fen: int = 0
+    """What of the deposits is a claim on the blood centre."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,7 @@ async def draft_bill(
     found = await store.lock_for_settlement(tx, encounter_id)
     if found is None:
         return NoAccount()
-    account, _ = found
+    account, deposits = found
     live = await bill_store.get_live_lines(tx, account.id)
     insured = (live.has_coverage or live.payer_kind == "basic_insurance") and not as_self_pay
     if insured and not fund_connected:
@@ -163,7 +165,7 @@ async def draft_bill(
     await bill_store.insert_bill(tx, drafted)
     if insured:
         await bill_store.send_errand(tx, "bill", str(drafted.id))
-    return OnBill(account, drafted, account.deposits_fen)
+    return OnBill(account, drafted, account.deposits_fen, domain.waived_fen(deposits))
 
 
 async def confirm_bill(
@@ -238,7 +240,7 @@ async def advance(tx: Transaction, account: Account, deposits: tuple[Deposit, ..
             )
         case _:
             pass
-    return OnBill(account, bill, account.deposits_fen)
+    return OnBill(account, bill, account.deposits_fen, domain.waived_fen(deposits))
 
 
 async def _write(tx: Transaction, account: Account, bill: Bill) -> None:
@@ -253,7 +255,7 @@ async def _write(tx: Transaction, account: Account, bill: Bill) -> None:
 async def _settle_when_covered(tx: Transaction, account: Account, deposits: tuple[Deposit, ...], bill: Bill) -> OnBill:
     held_fen = sum(deposit.amount_fen for deposit in deposits)
     if bills.due_fen(bill, held_fen) > 0:
-        return OnBill(account, bill, held_fen)
+        return OnBill(account, bill, held_fen, domain.waived_fen(deposits))
     settled = bills.move(bill, "settled")
     await _write(tx, account, settled)
     settlement: Settlement | NotOpen | QuoteOutdated
@@ -268,7 +270,7 @@ async def _settle_when_covered(tx: Transaction, account: Account, deposits: tupl
         await actions.post_settlement(tx, account, settlement)
     number = await bill_store.reserve_receipt(tx, settlement.id, bill.charged_fen)
     await bill_store.send_errand(tx, "receipt", number)
-    return OnBill(account, settled, held_fen - settlement.deposits_fen)
+    return OnBill(account, settled, held_fen - settlement.deposits_fen if bill.interim else 0)
 
 
 async def cancel_bill(

@@ -260,6 +260,7 @@ class BillView:
     account_state: str
     version_now: int
     deposits_fen: int
+    waived_fen: int
     steps: tuple[dict[str, Any], ...]
     payments: tuple[dict[str, Any], ...]
     receipt: dict[str, Any] | None
@@ -270,14 +271,17 @@ async def get_bill_view(tx: Transaction, encounter_id: UUID, bill_id: UUID | Non
     """Return a bill of a stay, or its newest one, with its steps, payments, settlement and receipt: one statement."""
     row = await tx.conn.fetchrow(
         "SELECT b.*, a.encounter_id, a.patient_tok, w.ward, a.state AS account_state,"
-        " a.bill_version AS version_now, a.deposits_fen,"
+        " a.bill_version AS version_now, a.deposits_fen, waived_held(a.id) AS waived_fen,"
         " (SELECT jsonb_agg(jsonb_build_object('state', s.state, 'at', s.at, 'why', s.why) ORDER BY s.at) FROM bill_step s"
         "   WHERE s.bill_id = b.id) AS steps,"
         " (SELECT jsonb_agg(jsonb_build_object('payment_id', p.id, 'order_no', p.order_no, 'method', p.method, 'state', p.state,"
         "   'amount_fen', p.amount_fen, 'qr_text', p.qr_text, 'expires_at', p.expires_at, 'since', p.since) ORDER BY p.since)"
         "   FROM payment p WHERE p.bill_id = b.id) AS payments,"
         " (SELECT jsonb_build_object('settlement_id', s.id, 'settled_at', s.settled_at, 'charged_fen', s.charged_fen,"
-        "   'deposits_fen', s.deposits_fen, 'payer_fen', s.payer_fen, 'refunded_fen', s.refunded_fen,"
+        "   'deposits_fen', s.deposits_fen, 'payer_fen', s.payer_fen, 'refunded_fen', s.refunded_fen, 'waived_fen', ("
+        "     SELECT coalesce(sum(l.fen), 0)::bigint FROM blood_waiver x JOIN entry e ON e.deposit_id = x.entry_id"
+        "       AND e.kind = 'deposit_applied' AND e.settlement_id = s.id JOIN line l ON l.entry_id = e.id AND l.fen > 0"
+        "     WHERE x.account_id = s.account_id),"
         "   'reopened_at', s.reopened_at) FROM settlement s WHERE s.account_id = b.account_id AND s.number = b.number"
         "   AND b.state IN ('settled', 'reopening', 'reopened')) AS settlement,"
         " (SELECT jsonb_build_object('number', r.number, 'state', r.state, 'check_code', r.check_code, 'url', r.url)"
@@ -300,6 +304,7 @@ async def get_bill_view(tx: Transaction, encounter_id: UUID, bill_id: UUID | Non
         account_state=fields["account_state"],
         version_now=fields["version_now"],
         deposits_fen=fields["deposits_fen"],
+        waived_fen=fields["waived_fen"],
         steps=tuple(fields["steps"] or ()),
         payments=tuple(fields["payments"] or ()),
         receipt=fields["receipt"],

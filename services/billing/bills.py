@@ -21,7 +21,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID, uuid5
 
-from services.billing.domain import Account, NotOpen, settlement_id_of
+from services.billing.domain import Account, NotOpen, difference, settlement_id_of
 from services.billing.ports import Declined, Done, Outcome, PayerSettlement, Split, Unknown
 
 BillState = Literal[
@@ -281,12 +281,12 @@ def is_forgettable(bill: Bill, answer: Outcome[PayerSettlement | None]) -> bool:
 
 def due_fen(bill: Bill, deposits_fen: int) -> int:
     """Return what the patient still has to pay, deposits counted; 0 when money goes back instead."""
-    return max(bill.patient_fen - deposits_fen, 0)
+    return difference(bill.patient_fen, deposits_fen)[0]
 
 
-def refund_fen(bill: Bill, deposits_fen: int) -> int:
+def refund_fen(bill: Bill, deposits_fen: int, waived_fen: int) -> int:
     """Return what goes back to the patient, deposits counted; 0 when something is due instead, or the stay goes on."""
-    return 0 if bill.interim else max(deposits_fen - bill.patient_fen, 0)
+    return 0 if bill.interim else difference(bill.patient_fen, deposits_fen, waived_fen)[1]
 
 
 def cancel(bill: Bill) -> Bill | BillMoved:

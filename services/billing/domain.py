@@ -8,9 +8,11 @@ again (migrations/0001, 0002, 0005, 0006). How a bill goes from quote to receipt
     charge      alive until reversed, once
     deposit     held until refunded, or applied by a settlement; a reopened settlement gives it back
     settlement  in force until reopened; the next one is n + 1; a supplementary one settles a late charge by itself
+    waiver      what the blood centre pays of a donor's blood (用血减免), held as a deposit whose money is a claim on it; a
+                settlement uses it first, and what it does not need is no money for anybody
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Literal, assert_never
@@ -20,11 +22,14 @@ from shared.money import FEN_MAX
 
 AccountState = Literal["open", "billing", "closed", "voided"]
 PaymentMethod = Literal["cash", "bank_card", "wechat", "alipay", "bank_transfer"]
+DepositMethod = PaymentMethod | Literal["blood_centre"]
+"""How a deposit came in: money, or a claim on the blood centre."""
 EntryKind = Literal[
     "charge",
     "deposit",
     "deposit_applied",
     "rest_refunded",
+    "waiver_released",
     "part_refunded",
     "collected",
     "payer_share",
@@ -50,6 +55,7 @@ class LedgerAccount(IntEnum):
     ALIPAY = 23
     BANK_TRANSFER = 24
     CHANNEL = 25
+    BLOOD_CENTRE = 26
 
 
 MONEY_OF: dict[PaymentMethod, LedgerAccount] = {
@@ -62,7 +68,7 @@ MONEY_OF: dict[PaymentMethod, LedgerAccount] = {
 """Where money of each way of paying (R17) lies when a person took it; what came through the channel lies in CHANNEL."""
 
 PAYS_CHARGES: frozenset[EntryKind] = frozenset({"deposit_applied", "collected", "payer_share", "written_off"})
-USES_DEPOSITS: frozenset[EntryKind] = frozenset({"deposit_applied", "rest_refunded"})
+USES_DEPOSITS: frozenset[EntryKind] = frozenset({"deposit_applied", "rest_refunded", "waiver_released"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +101,11 @@ class Deposit:
     amount_fen: int
     money: LedgerAccount
 
+    @property
+    def is_waiver(self) -> bool:
+        """Say whether the blood centre pays it: never money to give back to a patient."""
+        return self.money is LedgerAccount.BLOOD_CENTRE
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -112,6 +123,8 @@ class Entry:
     """An interim bill settles or settled this charge."""
     applied_fen: int = 0
     """What an interim settlement used of a deposit."""
+    waived: bool = False
+    """The blood centre pays this charge, or a part of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +216,36 @@ class TooMuch:
     """The account would hold more than the ledger can settle in one entry."""
 
 
-Refusal = NoAccount | NotOpen | TooMuch | NoSuchEntry | AlreadyReversed | ChargeSettled | QuoteOutdated | NotSettled
+@dataclass(frozen=True, slots=True)
+class MoreThanBlood:
+    """The waiver, with those before it, is more than the blood on the account costs."""
+
+    left_fen: int
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalUsed:
+    """The blood centre paid under this number before; it agrees to one waiver at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class BloodWaived:
+    """The blood centre pays this charge or a part of it; that waiver is taken back first."""
+
+
+Refusal = (
+    NoAccount
+    | NotOpen
+    | TooMuch
+    | NoSuchEntry
+    | AlreadyReversed
+    | ChargeSettled
+    | QuoteOutdated
+    | NotSettled
+    | MoreThanBlood
+    | ApprovalUsed
+    | BloodWaived
+)
 
 
 # ---- ids that are idempotency keys (R52) -----------------------------------------------------------------------------
@@ -249,9 +291,28 @@ def deposit(
     return Posting(entry_id, "deposit", money, LedgerAccount.DEPOSITS, amount_fen)
 
 
+def waive_blood(
+    account: Account, entry_id: UUID, *, amount_fen: int, blood_left_fen: int
+) -> Posting | NotOpen | TooMuch | MoreThanBlood:
+    """Decide to let the blood centre pay for a donor's blood: no more than the live charges for blood not waived yet (BIL-9).
+
+    Held like a deposit, so that reopening gives it back, and used first by the settlement.
+    """
+    if account.state != "open" or account.is_billing:
+        return NotOpen("billing" if account.is_billing else account.state)
+    if amount_fen > blood_left_fen:
+        return MoreThanBlood(blood_left_fen)
+    return deposit(account, entry_id, amount_fen=amount_fen, money=LedgerAccount.BLOOD_CENTRE)
+
+
+def waived_fen(deposits: Iterable[Deposit]) -> int:
+    """Return what of these deposits is a claim on the blood centre."""
+    return sum(deposit.amount_fen for deposit in deposits if deposit.is_waiver)
+
+
 def reverse_charge(
     account: Account, entry: Entry | None
-) -> Reversal | NotOpen | NoSuchEntry | AlreadyReversed | ChargeSettled:
+) -> Reversal | NotOpen | NoSuchEntry | AlreadyReversed | ChargeSettled | BloodWaived:
     """Decide the reversal of one charge: of an open account, by its own entry, once (R51, V8)."""
     if entry is None or entry.kind != "charge":
         return NoSuchEntry()
@@ -261,6 +322,8 @@ def reverse_charge(
         return NotOpen(account.state)
     if entry.settled:
         return ChargeSettled()
+    if entry.waived:
+        return BloodWaived()
     return Reversal(reversal_id_of(entry.id), entry)
 
 
@@ -303,8 +366,9 @@ def settle(
 ) -> Settlement | NotOpen | QuoteOutdated:
     """Decide the settlement of everything on the account, or say that the payer saw another sum (R52).
 
-    The payer's share comes off first, then deposits in the order they came in. What is missing is collected by `method`,
-    or written off when there is none; what is left of each deposit goes back to where that deposit came from.
+    The payer's share comes off first, then what the blood centre pays, then deposits in the order they came in. What is
+    missing is collected by `method`, or written off when there is none; what is left of each deposit goes back to where that
+    deposit came from, and of a waiver nothing is left: the claim is smaller.
     """
     if account.state not in ("open", "billing") or account.interim_in_work:
         return NotOpen("billing" if account.interim_in_work else account.state)
@@ -326,14 +390,16 @@ def settle(
 
     post("payer_share", LedgerAccount.PAYER_RECEIVABLE, LedgerAccount.RECEIVABLE, payer_fen)
     due_fen = charged_fen - payer_fen
-    refunded_fen = 0
-    for deposit in deposits:
+    deposits_fen = refunded_fen = 0
+    for deposit in _waivers_first(deposits):
         applied_fen = min(due_fen, deposit.amount_fen)
         rest_fen = deposit.amount_fen - applied_fen
+        rest: EntryKind = "waiver_released" if deposit.is_waiver else "rest_refunded"
         post("deposit_applied", LedgerAccount.DEPOSITS, LedgerAccount.RECEIVABLE, applied_fen, deposit.entry_id)
-        post("rest_refunded", LedgerAccount.DEPOSITS, deposit.money, rest_fen, deposit.entry_id)
+        post(rest, LedgerAccount.DEPOSITS, deposit.money, rest_fen, deposit.entry_id)
         due_fen -= applied_fen
-        refunded_fen += rest_fen
+        deposits_fen += applied_fen if deposit.is_waiver else deposit.amount_fen
+        refunded_fen += 0 if deposit.is_waiver else rest_fen
     if method is None:
         post("written_off", LedgerAccount.BAD_DEBT, LedgerAccount.RECEIVABLE, due_fen)
     else:
@@ -342,7 +408,7 @@ def settle(
         id=settlement_id,
         number=number,
         charged_fen=charged_fen,
-        deposits_fen=sum(deposit.amount_fen for deposit in deposits),
+        deposits_fen=deposits_fen,
         payer_fen=payer_fen,
         collected_fen=0 if method is None else due_fen,
         refunded_fen=refunded_fen,
@@ -355,7 +421,7 @@ def settle(
 def settle_interim(
     account: Account, deposits: Sequence[Deposit], *, charged_fen: int, payer_fen: int = 0
 ) -> Settlement:
-    """Decide the settlement of a part of a stay that goes on: the payer's share, then deposits as far as they are needed.
+    """Decide the settlement of a part of a stay that goes on: the payer's share, then waivers and deposits as far as needed.
 
     What is left of the deposits stays with the account. The caller has seen that they cover it.
 
@@ -370,7 +436,7 @@ def settle_interim(
         ("payer_share", LedgerAccount.PAYER_RECEIVABLE, payer_fen, None)
     ]
     due_fen = charged_fen - payer_fen
-    for deposit in deposits:
+    for deposit in _waivers_first(deposits):
         applied_fen = min(due_fen, deposit.amount_fen)
         moves.append(("deposit_applied", LedgerAccount.DEPOSITS, applied_fen, deposit.entry_id))
         due_fen -= applied_fen
@@ -393,9 +459,19 @@ def settle_interim(
     )
 
 
-def difference(charged_fen: int, deposits_fen: int) -> tuple[int, int]:
-    """Return what a settlement now would collect and what it would refund; one of them is zero."""
-    return max(charged_fen - deposits_fen, 0), max(deposits_fen - charged_fen, 0)
+def _waivers_first(deposits: Sequence[Deposit]) -> list[Deposit]:
+    return sorted(deposits, key=lambda deposit: not deposit.is_waiver)
+
+
+def difference(owed_fen: int, deposits_fen: int, waived_fen: int = 0) -> tuple[int, int]:
+    """Return what settling this now would collect and what it would give back; one of them is zero.
+
+    Args:
+        owed_fen: the patient's part.
+        deposits_fen: everything held, waivers with it.
+        waived_fen: what of it is a claim on the blood centre; none of that goes back to a patient.
+    """
+    return max(owed_fen - deposits_fen, 0), max(deposits_fen - max(owed_fen, waived_fen), 0)
 
 
 def check_bill(balance_fen: int, charged_fen: int) -> None:

@@ -27,12 +27,15 @@ from services.billing.documents.model import (
     class_sums,
     total_fen,
 )
-from services.billing.domain import MONEY_OF, LedgerAccount, PaymentMethod
+from services.billing.domain import MONEY_OF, DepositMethod, LedgerAccount
 from services.billing.ports import Receipt, Split
 from services.billing.prices.catalogue import UNITS
 
 NO_NAME = "—"
-METHOD_OF: dict[int, PaymentMethod] = {int(money): method for method, money in MONEY_OF.items()}
+METHOD_OF: dict[int, DepositMethod] = {
+    **{int(money): method for method, money in MONEY_OF.items()},
+    int(LedgerAccount.BLOOD_CENTRE): "blood_centre",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +116,7 @@ class Printer:
         by_id = {one["entry_id"]: one for one in facts.deposits}
         used: dict[str, int] = {}
         for move in facts.moves:
-            if move["deposit_id"] is not None:
+            if move["deposit_id"] is not None and move["kind"] != "waiver_released":
                 used[move["deposit_id"]] = used.get(move["deposit_id"], 0) + move["fen"]
         return SettlementList(
             letterhead=self.letterhead,
@@ -167,7 +170,7 @@ class Printer:
     def slip(self, facts: Facts, entry_id: UUID) -> DepositSlip | NoSuchDeposit:
         """Return the slip of one deposit with what was held when it came in; none of one that went back (V9)."""
         found = next((one for one in facts.deposits if one["entry_id"] == str(entry_id)), None)
-        if found is None or found["reversed"]:
+        if found is None or found["reversed"] or found["money"] == LedgerAccount.BLOOD_CENTRE:
             return NoSuchDeposit()
         return DepositSlip(
             letterhead=self.letterhead,
@@ -225,10 +228,10 @@ def _line(row: dict[str, Any]) -> ChargeLine:
     )
 
 
-def _method(row: dict[str, Any]) -> PaymentMethod:
+def _method(row: dict[str, Any]) -> DepositMethod:
     """Return how money came; through the channel it came the way its payment says."""
     if row["money"] == LedgerAccount.CHANNEL:
-        method: PaymentMethod = row["channel_method"]
+        method: DepositMethod = row["channel_method"]
         return method
     return METHOD_OF[row["money"]]
 
@@ -238,7 +241,7 @@ def _deposit(row: dict[str, Any], fen: int) -> Deposit:
 
 
 def _by_method(rows: Iterable[dict[str, Any]]) -> tuple[MethodSum, ...]:
-    sums: dict[PaymentMethod, int] = {}
+    sums: dict[DepositMethod, int] = {}
     for row in rows:
         sums[_method(row)] = sums.get(_method(row), 0) + row["fen"]
     return tuple(MethodSum(method, fen) for method, fen in sums.items())

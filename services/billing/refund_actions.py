@@ -8,7 +8,16 @@ from uuid import UUID
 
 from services.billing import actions, domain, refund_store, store
 from services.billing.actions import Deposited, RefundDecided, Refunded
-from services.billing.domain import Account, AlreadyReversed, NoAccount, NoSuchEntry, NotOpen, Posting, TooMuch
+from services.billing.domain import (
+    Account,
+    AlreadyReversed,
+    LedgerAccount,
+    NoAccount,
+    NoSuchEntry,
+    NotOpen,
+    Posting,
+    TooMuch,
+)
 from services.billing.refund_store import RefundRequest
 from shared.db import Transaction
 from shared.ids import new_id
@@ -133,6 +142,8 @@ async def move_deposit(
     decided = await actions.decide_refund(tx, encounter_id=encounter_id, entry_id=entry_id, amount_fen=amount_fen)
     if not isinstance(decided, RefundDecided):
         return decided
+    if decided.deposit.money is LedgerAccount.BLOOD_CENTRE:  # agreed for the blood of this stay, and no money to move
+        return NoSuchEntry()
     target = await store.lock_account(tx, to_encounter_id)
     if target is None or target.id == decided.account.id or target.patient_tok != decided.account.patient_tok:
         return NotTheirs()

@@ -142,7 +142,9 @@ async def get_entry(tx: Transaction, account_id: UUID, entry_id: UUID) -> Entry 
         "   WHERE p.deposit_id = e.id AND p.kind = 'part_refunded'"
         "     AND NOT EXISTS (SELECT FROM entry r WHERE r.reverses = p.id)), 0)::bigint AS part_refunded_fen,"
         " applied_by_interim(e.account_id, e.id) AS applied_fen,"
-        " EXISTS (SELECT FROM interim_line i WHERE i.entry_id = e.id) AS settled"
+        " EXISTS (SELECT FROM interim_line i WHERE i.entry_id = e.id) AS settled,"
+        " EXISTS (SELECT FROM blood_waiver w JOIN priced_charge c ON c.entry_id = e.id JOIN price_item p ON p.id = c.price_id"
+        "   WHERE w.account_id = e.account_id AND p.class = 'blood' AND blood_left(e.account_id) < e.charge_fen) AS waived"
         " FROM entry e JOIN line l ON l.entry_id = e.id AND l.fen > 0 WHERE e.id = $2 AND e.account_id = $1",
         account_id,
         entry_id,
@@ -159,6 +161,7 @@ async def get_entry(tx: Transaction, account_id: UUID, entry_id: UUID) -> Entry 
         part_refunded_fen=row["part_refunded_fen"],
         settled=row["settled"],
         applied_fen=row["applied_fen"],
+        waived=row["waived"],
     )
 
 
@@ -290,6 +293,33 @@ async def mark_interim_reopened(
     )
 
 
+async def get_blood_left(tx: Transaction, account_id: UUID) -> int:
+    """Return what the live charges for blood come to beyond the waivers of this account."""
+    left_fen: int = await tx.conn.fetchval("SELECT blood_left($1)", account_id)
+    return left_fen
+
+
+async def lock_approval(tx: Transaction, approval_no: str) -> None:
+    """Keep everybody else from using this number of the blood centre until the end of this transaction."""
+    await tx.conn.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 26))", approval_no)
+
+
+async def is_approval_used(tx: Transaction, approval_no: str) -> bool:
+    """Say whether a waiver that stands used this number of the blood centre; it is locked first."""
+    used: bool = await tx.conn.fetchval("SELECT is_approval_used($1)", approval_no)
+    return used
+
+
+async def insert_blood_waiver(tx: Transaction, entry_id: UUID, account_id: UUID, approval_no: str) -> None:
+    """Note under which number the blood centre pays a deposit."""
+    await tx.conn.execute(
+        "INSERT INTO blood_waiver (entry_id, account_id, approval_no) VALUES ($1, $2, $3)",
+        entry_id,
+        account_id,
+        approval_no,
+    )
+
+
 async def begin_supplement(tx: Transaction, account_id: UUID) -> None:
     """Let a late charge into a closed account; this transaction must settle it again."""
     await tx.conn.execute("SELECT begin_supplement($1)", account_id)
@@ -332,6 +362,8 @@ class Standing:
     settlements: int
     charged_fen: int
     deposits_fen: int
+    waived_fen: int
+    """What of the deposits is a claim on the blood centre."""
     interim_fen: int
     """What interim settlements in force settled before."""
     settled_at: datetime | None
@@ -345,7 +377,8 @@ async def get_standing(tx: Transaction, encounter_id: UUID) -> Standing | None:
     row = await tx.conn.fetchrow(
         "SELECT a.id AS account_id, a.encounter_id, a.patient_tok, a.payer_kind, a.settlements,"
         " CASE WHEN a.interim_bill_id IS NULL THEN a.state ELSE 'billing' END AS state,"
-        " coalesce(s.charged_fen, a.receivable_fen) AS charged_fen, a.deposits_fen, s.settled_at, w.ward,"
+        " coalesce(s.charged_fen, a.receivable_fen) AS charged_fen, a.deposits_fen,"
+        " waived_held(a.id) AS waived_fen, s.settled_at, w.ward,"
         " upper(g.scheme) || ' ' || g.code AS payment_group,"
         " CASE WHEN a.settlements = 0 THEN 0 ELSE (SELECT coalesce(sum(i.charged_fen), 0)::bigint FROM settlement i"
         "   WHERE i.account_id = a.id AND i.reopened_at IS NULL AND i.kind = 'interim') END AS interim_fen"
@@ -367,6 +400,7 @@ class PreSettlement:
     ward: str | None
     receivable_fen: int
     deposits_fen: int
+    waived_fen: int
     charges: int
     charged_fen: int
 
@@ -374,8 +408,8 @@ class PreSettlement:
 async def get_pre_settlement(tx: Transaction, encounter_id: UUID) -> PreSettlement | None:
     """Return the live charges of an account, summed line by line, beside the balance its row keeps (V14)."""
     row = await tx.conn.fetchrow(
-        "SELECT a.id AS account_id, a.patient_tok, a.state, w.ward, a.receivable_fen, a.deposits_fen, live.charges,"
-        " live.charged_fen"
+        "SELECT a.id AS account_id, a.patient_tok, a.state, w.ward, a.receivable_fen, a.deposits_fen,"
+        " waived_held(a.id) AS waived_fen, live.charges, live.charged_fen"
         " FROM account a LEFT JOIN stay_ward w USING (encounter_id), LATERAL ("
         "   SELECT count(*) AS charges, coalesce(sum(e.charge_fen), 0)::bigint AS charged_fen FROM entry e"
         "   WHERE e.account_id = a.id AND e.kind = 'charge' AND e.id <> ALL (ARRAY("

@@ -16,7 +16,7 @@ from decimal import Decimal
 from typing import Literal, get_args
 from zoneinfo import ZoneInfo
 
-from services.billing.domain import PaymentMethod
+from services.billing.domain import DepositMethod
 from services.billing.ports import Receipt, Split
 
 ItemClass = Literal[
@@ -115,7 +115,7 @@ class Deposit:
     """Prepaid money as its slip says it."""
 
     slip_no: str
-    method: PaymentMethod
+    method: DepositMethod
     amount_fen: int
     at: datetime
 
@@ -130,7 +130,7 @@ class Deposit:
 class MethodSum:
     """Money that was collected or given back, and on which way."""
 
-    method: PaymentMethod
+    method: DepositMethod
     amount_fen: int
 
     def __post_init__(self) -> None:
@@ -217,7 +217,7 @@ class SettlementList:
                 raise DoesNotAddUp("No more goes back on a way than came in on it.")
 
 
-def _of(method: PaymentMethod, sums: Iterable[Deposit | MethodSum]) -> int:
+def _of(method: DepositMethod, sums: Iterable[Deposit | MethodSum]) -> int:
     return total_fen(one for one in sums if one.method == method)
 
 

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from services.billing.documents.model import ItemClass
-from services.billing.domain import PaymentMethod
+from services.billing.domain import DepositMethod
 
 Language = Literal["zh-CN", "en"]
 Pair = tuple[str, str]
@@ -26,12 +26,13 @@ ITEM_CLASS: dict[ItemClass, Pair] = {
     "other": ("其他费", "Other"),
 }
 
-METHOD: dict[PaymentMethod, Pair] = {
+METHOD: dict[DepositMethod, Pair] = {
     "cash": ("现金", "Cash"),
     "bank_card": ("银行卡", "Bank card"),
     "wechat": ("微信支付", "WeChat Pay"),
     "alipay": ("支付宝", "Alipay"),
     "bank_transfer": ("银行转账", "Bank transfer"),
+    "blood_centre": ("无偿献血用血减免", "Waiver for a blood donor"),
 }
 
 UNIT_IN_ENGLISH = {

@@ -11,9 +11,10 @@ import httpx2
 import pytest
 import pytest_asyncio
 
-from services.billing import actions, consumers, refund_actions
+from services.billing import actions, consumers, price_actions, refund_actions
 from services.billing.main import spec
-from services.billing.settings import Settings
+from services.billing.prices import catalogue
+from services.billing.settings import PriceRules, Settings
 from shared.access.actor import Actor
 from shared.access.keys import KeyFile
 from shared.access.roles import Role
@@ -29,6 +30,7 @@ from tests.integration.billing.settling import World, connected, parties
 from tests.integration.simulators.conftest import Simulator
 from tests.support.envelopes import envelope_for
 
+RULES = PriceRules()
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 
 
@@ -71,6 +73,21 @@ class Desk:
 
     async def deposit(self, stay: UUID, fen: int, method: str = "cash") -> Any:
         return await self.do(actions.take_deposit, encounter_id=stay, amount_fen=fen, method=method)
+
+    async def furnish(self) -> None:
+        """Publish the prices of the catalogue."""
+        await self.do(price_actions.furnish_when_empty, rows=catalogue.load(RULES.prices_file))
+
+    async def transfuse(self, stay: UUID, units: int) -> Any:
+        """Charge units of red cells, at 220 yuan each."""
+        return await self.do(
+            price_actions.charge_item, rules=RULES, encounter_id=stay, item="BLD-RBC", quantity=units, at=NOON
+        )
+
+    async def waive(self, stay: UUID, fen: int, approval_no: str | None = None) -> Any:
+        """Let the blood centre pay for blood."""
+        facts = {"amount_fen": fen, "approval_no": approval_no or uuid4().hex}
+        return await self.do(actions.waive_blood, encounter_id=stay, **facts)
 
     async def reverse(self, stay: UUID, entry_id: UUID) -> Any:
         return await self.do(actions.reverse_charge, encounter_id=stay, entry_id=entry_id, reason="wrong_item")

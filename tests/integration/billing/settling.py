@@ -39,6 +39,8 @@ steps = st.lists(
         st.tuples(st.just("charge"), _fens),
         st.tuples(st.just("reverse")),
         st.tuples(st.just("deposit"), _fens),
+        st.tuples(st.just("blood"), st.integers(1, 3)),
+        st.tuples(st.just("waive"), st.integers(1, 110)),
         st.tuples(st.just("refund")),
         st.tuples(st.just("quote"), st.booleans(), _interim),
         st.tuples(st.just("confirm")),
@@ -131,6 +133,18 @@ class History:
     async def _reverse(self) -> None:
         if self.charges:
             await self.world.desk.reverse(self.stay, self.charges[-1])
+
+    async def _blood(self, units: int) -> None:
+        done = await self.world.desk.transfuse(self.stay, units)
+        if isinstance(done, Charged):
+            self.charges.append(done.entry_id)
+
+    async def _waive(self, percent: int) -> None:
+        left = await self.world.desk.value("SELECT blood_left(id) FROM account WHERE encounter_id = $1", self.stay)
+        done = await self.world.desk.waive(self.stay, left * percent // 100 or 1)
+        assert not isinstance(done, Deposited) or percent <= 100
+        if isinstance(done, Deposited):
+            self.deposits.append(done.entry_id)
 
     async def _deposit(self, fen: int) -> None:
         done = await self.world.desk.deposit(self.stay, fen)
@@ -274,12 +288,20 @@ class History:
         await self._check_fund(account_id)
         await self._check_channel(account_id)
         state, owed, held = await desk.account(self.stay)
-        money = await desk.value(
-            "SELECT coalesce(sum(l.fen), 0)::bigint FROM line l JOIN entry e ON e.id = l.entry_id"
-            " WHERE e.account_id = $1 AND l.ledger_account_id >= 20",
+        patients, centres = await desk.value(
+            "SELECT ARRAY[coalesce(sum(l.fen) FILTER (WHERE l.ledger_account_id < 26), 0),"
+            "   coalesce(sum(l.fen) FILTER (WHERE l.ledger_account_id = 26), 0)]::bigint[]"
+            " FROM line l JOIN entry e ON e.id = l.entry_id WHERE e.account_id = $1 AND l.ledger_account_id >= 20",
             account_id,
         )
-        assert money >= 0, "more went back than came in"
+        assert patients >= 0, "more went back than came in"
+        blood = await desk.value(
+            "SELECT coalesce(sum(e.charge_fen), 0)::bigint FROM priced_charge c JOIN entry e ON e.id = c.entry_id"
+            " WHERE c.encounter_id = $1 AND c.reversed_by IS NULL",
+            self.stay,
+        )
+        assert 0 <= centres <= blood, "the blood centre pays for blood only"
+        money = patients + centres
         if state == "closed":
             charged = await desk.value(
                 "SELECT coalesce(-sum(l.fen), 0)::bigint FROM line l JOIN entry e ON e.id = l.entry_id"

@@ -5,8 +5,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from services.billing import arrears_actions, price_actions
-from services.billing.prices import catalogue
+from services.billing import arrears_actions
 from services.billing.settings import PriceRules
 from shared.access.roles import Role
 from tests.integration.billing.conftest import Desk, Doors
@@ -18,7 +17,7 @@ LIMIT_FEN = RULES.arrears.limits_fen["self_pay"]
 
 async def at_the_limit(desk: Desk, *, short_by_fen: int = 22_00) -> UUID:
     """A self-pay stay that may owe so much more and no fen beyond."""
-    await desk.do(price_actions.furnish_when_empty, rows=catalogue.load(RULES.prices_file))
+    await desk.furnish()
     stay = await desk.open(ward="W1")
     await desk.charge(stay, LIMIT_FEN - short_by_fen)
     return stay

@@ -29,6 +29,7 @@ def of(examples: int) -> settings:
 async def play(desk: Desk, three: tuple[Simulator, Simulator, Simulator], history: list[tuple[Any, ...]]) -> None:
     note(f"WARDSTREAM_TEST_SEED={SEED}")
     desk.db.clock = Clock()
+    await desk.furnish()
     async with connected(desk, three) as world:
         played = History(world, await desk.open())
         for step in history:

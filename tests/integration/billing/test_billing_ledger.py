@@ -49,6 +49,9 @@ async def a_busy_desk(desk: Desk):
     await desk.charge(stay, 20_00)
     wrong = await desk.charge(stay, 30_00)
     await desk.reverse(stay, wrong.entry_id)
+    await desk.furnish()
+    await desk.transfuse(stay, 1)
+    await desk.waive(stay, 200_00)
     return stay
 
 
@@ -268,6 +271,9 @@ TAMPERINGS = (
     ("I6", "UPDATE payment SET amount_fen = amount_fen + 1 WHERE state = 'paid'"),
     ("I6", "UPDATE line SET ledger_account_id = 20 WHERE ledger_account_id = 25"),
     ("I17", "DELETE FROM errand"),
+    ("BIL-9", "UPDATE priced_charge SET reversed_by = entry_id, reversal_reason = 'x'"),
+    ("BIL-9", "DELETE FROM blood_waiver"),
+    ("BIL-9", "UPDATE line SET ledger_account_id = 20 WHERE ledger_account_id = 26"),
 )
 
 

@@ -9,7 +9,6 @@ import pytest
 from services.billing import actions, bill_actions, price_actions
 from services.billing.api_papers import PressRoom
 from services.billing.documents.model import Letterhead
-from services.billing.prices import catalogue
 from services.billing.settings import PriceRules
 from shared.access.roles import Role
 from shared.errors import Unavailable
@@ -22,7 +21,7 @@ RULES = PriceRules()
 
 async def a_stay_with_everything(desk: Desk) -> UUID:
     """A stay with catalogue items, a free amount, a reversed charge, two deposits and one part that went back."""
-    await desk.do(price_actions.furnish_when_empty, rows=catalogue.load(RULES.prices_file))
+    await desk.furnish()
     stay = await desk.open(ward="W1")
     for item, quantity in (("LAB-CRP", 3), ("LAB-CBC", 1)):
         charged = await desk.do(

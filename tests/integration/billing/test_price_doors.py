@@ -7,7 +7,6 @@ import httpx2
 import pytest
 import pytest_asyncio
 
-from services.billing import price_actions
 from services.billing.consumers import RULES
 from services.billing.prices.catalogue import load
 from shared.access.roles import Role
@@ -31,7 +30,7 @@ PRICE = {
 @pytest_asyncio.fixture
 async def priced(doors: Doors) -> Doors:
     """Doors with the price list we ship behind them."""
-    await doors.desk.do(price_actions.furnish_when_empty, rows=load(RULES.prices_file))
+    await doors.desk.furnish()
     return doors
 
 

@@ -100,7 +100,7 @@ WHERE e.kind <> 'charge' OR e.item <> p.code OR p.withdrawn_in IS NOT NULL
 @pytest_asyncio.fixture
 async def priced(desk: Desk) -> AsyncIterator[Desk]:
     """A desk with the price list we ship; whatever is charged there was public that day at that price (R59)."""
-    await desk.do(price_actions.furnish_when_empty, rows=load(RULES.prices_file))
+    await desk.furnish()
     yield desk
     assert await desk.fetch(NOT_WHAT_WAS_PUBLIC) == []
 

@@ -182,6 +182,7 @@ DOORS = (
     At("beds", "POST", "/rules", {"weights": [{"rule": "other_ward", "points": 100}]}, fact=False),
     At("beds", "POST", "/queue-look", {"token": "zhugekongming-7731-zhugekongming"}, fact=False, once=False, public=True),
     At("billing", "POST", "/encounters/{lying}/deposits", {"amount_fen": 100, "method": "cash"}, (409, "no_account_yet")),
+    At("billing", "POST", "/encounters/{lying}/blood-waivers", {"amount_fen": 100, "approval_no": CANARY}, (409, "no_account_yet")),
     At("billing", "POST", "/encounters/{lying}/deposits/{deposit}/refund", {}, (404, "no_account")),
     At("billing", "POST", "/encounters/{lying}/deposits/{deposit}/move", {"to_encounter_id": "{wanted}"}, (404, "no_account")),
     At("billing", "POST", "/refund-requests/{charge}/approval", None, (404, "no_such_request"), fact=False),

@@ -13,13 +13,16 @@ from services.billing import domain
 from services.billing.domain import (
     Account,
     AlreadyReversed,
+    BloodWaived,
     ChargeSettled,
     Deposit,
     Entry,
     LedgerAccount,
+    MoreThanBlood,
     NoSuchEntry,
     NotOpen,
     NotSettled,
+    Posting,
     QuoteOutdated,
     Reversal,
     Settlement,
@@ -97,6 +100,46 @@ def test_the_payers_share_comes_off_before_the_deposits():
         ("deposit_applied", "DEPOSITS", "RECEIVABLE", 100),
         ("rest_refunded", "DEPOSITS", "CASH", 200),
     ]
+
+
+@given(amounts, st.lists(amounts, max_size=3), amounts, st.integers(0, 100), st.sampled_from(["cash", None]))
+def test_the_blood_centre_pays_what_the_patient_would_and_only_what_was_paid_goes_back(
+    charged, paid, waived, payer_percent, method
+):
+    deposits = [a_deposit(fen) for fen in paid] + [a_deposit(waived, LedgerAccount.BLOOD_CENTRE)]
+    payer_fen = charged * payer_percent // 100
+    done = domain.settle(
+        an_account(receivable_fen=charged), deposits, quoted_fen=charged, method=method, payer_fen=payer_fen
+    )
+    assert isinstance(done, Settlement)
+    owed_fen = charged - payer_fen
+    released = sum(p.fen for p in done.postings if p.kind == "waiver_released")
+    assert waived - released == min(waived, owed_fen)
+    missing_fen, back_fen = domain.difference(owed_fen, sum(paid) + waived, domain.waived_fen(deposits))
+    assert (done.collected_fen + done.written_off_fen, done.refunded_fen) == (missing_fen, back_fen)
+    assert all(p.credit is LedgerAccount.BLOOD_CENTRE for p in done.postings if p.kind == "waiver_released")
+    assert all(p.credit is LedgerAccount.CASH for p in done.postings if p.kind == "rest_refunded")
+
+
+@pytest.mark.parametrize(
+    ("state", "interim_in_work", "left", "outcome"),
+    [
+        ("open", False, 100, Posting),
+        ("open", False, 99, MoreThanBlood),
+        ("open", True, 100, NotOpen),
+        ("billing", False, 100, NotOpen),
+        ("closed", False, 100, NotOpen),
+        ("voided", False, 100, NotOpen),
+    ],
+)
+def test_only_blood_of_a_stay_that_nobody_settles_is_waived(state, interim_in_work, left, outcome):
+    account = an_account(state=state, interim_in_work=interim_in_work)
+    assert isinstance(domain.waive_blood(account, uuid4(), amount_fen=100, blood_left_fen=left), outcome)
+
+
+def test_waived_blood_is_not_corrected():
+    charge = Entry(uuid4(), "charge", 100, reversed=False, waived=True)
+    assert domain.reverse_charge(an_account(receivable_fen=100), charge) == BloodWaived()
 
 
 def test_a_payer_never_pays_more_than_was_charged():

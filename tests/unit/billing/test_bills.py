@@ -120,12 +120,16 @@ def test_a_move_that_does_not_exist_is_a_bug():
         bills.move(a_bill(state="settled"), "collecting")
 
 
-@given(st.integers(0, 10**13), st.integers(0, 10**13))
-def test_something_is_due_or_goes_back_never_both(patient_fen, held_fen):
+@given(st.integers(0, 10**13), st.integers(0, 10**13), st.integers(0, 10**13))
+def test_something_is_due_or_goes_back_never_both_and_never_what_the_blood_centre_pays(
+    patient_fen, paid_fen, waived_fen
+):
     bill = a_bill(fund_fen=0, account_fen=0, charged_fen=patient_fen, patient_fen=patient_fen)
-    due, back = bills.due_fen(bill, held_fen), bills.refund_fen(bill, held_fen)
-    assert due + held_fen == patient_fen + back
+    held_fen, used_fen = paid_fen + waived_fen, min(waived_fen, patient_fen)
+    due, back = bills.due_fen(bill, held_fen), bills.refund_fen(bill, held_fen, waived_fen)
+    assert due + paid_fen + used_fen == patient_fen + back
     assert min(due, back) == 0
+    assert back <= paid_fen
 
 
 @given(st.lists(st.tuples(st.uuids(), st.integers(1, 10**13)), unique_by=lambda line: line[0], min_size=1))

@@ -40,6 +40,7 @@ export interface Settlement {
   settled_at: string
   charged_fen: number
   deposits_fen: number
+  waived_fen: number
   payer_fen: number
   refunded_fen: number
   reopened_at: string | null
@@ -68,6 +69,8 @@ export interface Bill {
   account_fen: number
   patient_fen: number
   deposits_fen: number
+  /** What of the deposits the blood centre pays (用血减免). */
+  waived_fen: number
   due_fen: number
   refund_fen: number
   expires_at: string
@@ -85,6 +88,7 @@ export interface Account {
   payer_kind: string
   charged_fen: number
   deposits_fen: number
+  waived_fen: number
   settlements: number
   interim_fen: number
   settled_at: string | null

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 import type { Bill, BillState, Entry, Price } from '@/api/billing'
-import { costGroups, ledger, openOrder, rests, stepOf, theNumber } from '@/billing/bill'
+import { bloodOf, costGroups, ledger, openOrder, paidOf, rests, stepOf, theNumber } from '@/billing/bill'
 
 function aBill(state: BillState, more: Partial<Bill> = {}): Bill {
   return { state, due_fen: 0, refund_fen: 0, settlement: null, receipt: null, payments: [], steps: [], ...more } as unknown as Bill
@@ -66,6 +66,18 @@ it('shows the costs of an interim bill by themselves and leaves them off every o
   ]
   const sums = (interim: number | null): number[] => costGroups(entries, new Map(), interim).map((group) => group.fen)
   expect([sums(1), sums(2), sums(null)]).toEqual([[700], [50], [3]])
+})
+
+it('counts the blood that can still be waived: charged, not reversed, on no interim bill', () => {
+  const blood = new Map([['BLD', { class: 'blood' } as Price], ['BED', { class: 'bed' } as Price]])
+  const entries = [
+    anEntry('charge', 22_000, 'receivable', 'revenue', { item: 'BLD' }),
+    anEntry('charge', 100, 'receivable', 'revenue', { item: 'BLD', reversed_by: 'r' }),
+    anEntry('charge', 10, 'receivable', 'revenue', { item: 'BLD', interim_number: 1 }),
+    anEntry('charge', 1, 'receivable', 'revenue', { item: 'BED' }),
+  ]
+  expect(bloodOf(entries, blood)).toBe(22_000)
+  expect(paidOf({ deposits_fen: 30_000, waived_fen: 22_000 })).toBe(8000)
 })
 
 it('keeps a running balance that ends at nothing when the account is settled', () => {

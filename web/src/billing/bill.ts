@@ -79,6 +79,18 @@ export function costGroups(entries: readonly Entry[], prices: ReadonlyMap<string
   return [...groups.values()].sort((one, other) => one.code.localeCompare(other.code))
 }
 
+/** What the blood costs that is charged and still to be settled. */
+export function bloodOf(entries: readonly Entry[], prices: ReadonlyMap<string, Price>): number {
+  const isBlood = (entry: Entry): boolean =>
+    entry.kind === 'charge' && entry.reversed_by === null && entry.interim_number === null && prices.get(entry.item ?? '')?.class === 'blood'
+  return entries.filter(isBlood).reduce((sum, entry) => sum + entry.amount_fen, 0)
+}
+
+/** What of these deposits is money somebody paid; the rest the blood centre pays. */
+export function paidOf(held: { deposits_fen: number; waived_fen: number }): number {
+  return held.deposits_fen - held.waived_fen
+}
+
 /** The ledger accounts that hold what lies between the patient and the hospital; all others are the hospital's own. */
 const PATIENTS = new Set(['receivable', 'deposits', 'overpaid'])
 

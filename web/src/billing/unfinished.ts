@@ -9,7 +9,7 @@ const STORE = 'wardstream.bedside'
 const GOES_ON_MS_MAX = 15 * 60_000
 
 export interface Act {
-  name: 'confirm' | 'pay' | 'order' | 'close' | 'cancel' | 'bill' | 'coverage' | 'deposit' | 'refund' | 'move' | 'group' | 'reopen' | 'late'
+  name: 'confirm' | 'pay' | 'order' | 'close' | 'cancel' | 'bill' | 'coverage' | 'deposit' | 'waiver' | 'refund' | 'move' | 'group' | 'reopen' | 'late'
   path: string
   body: unknown
 }

@@ -69,6 +69,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/billing/encounters/{encounter_id}/blood-waivers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** The blood centre pays a donor's blood (用血减免) */
+        post: operations["post_blood_waiver_api_billing_encounters__encounter_id__blood_waivers_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/billing/encounters/{encounter_id}/charges": {
         parameters: {
             query?: never;
@@ -1050,6 +1067,27 @@ export interface components {
             occurred_at?: string | null;
         };
         /**
+         * BloodWaiver
+         * @description What the blood centre pays of this stay's blood, and the number under which it agreed to; the donor stays with it.
+         */
+        BloodWaiver: {
+            /**
+             * Source
+             * @default live
+             * @enum {string}
+             */
+            source: "live" | "import" | "downtime";
+            /**
+             * Occurred At
+             * @description When it happened; only with source import or downtime.
+             */
+            occurred_at?: string | null;
+            /** Amount Fen */
+            amount_fen: number;
+            /** Approval No */
+            approval_no: string;
+        };
+        /**
          * ChannelOrder
          * @description An order at the payment channel, to be paid by scanning its code.
          */
@@ -1865,6 +1903,95 @@ export interface operations {
         requestBody: {
             content: {
                 "application/json": components["schemas"]["Deposit"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": unknown;
+                };
+            };
+            /** @description The request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Sign in first */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Not allowed */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Not found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Refused */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Not valid */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+            /** @description Not available now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProblemDocument"];
+                };
+            };
+        };
+    };
+    post_blood_waiver_api_billing_encounters__encounter_id__blood_waivers_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                encounter_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BloodWaiver"];
             };
         };
         responses: {
