@@ -226,6 +226,19 @@ def _moved(studio: Studio) -> None:
     studio.shoot(page, "account-move")
 
 
+def _waived(studio: Studio) -> None:
+    charges = {**FEW, "BLD-RBC": 4, "BLD-PLT": 1}
+    family = studio.ward.family("葛红梅", sex="female", charges=charges, deposit_fen=100_000, insured=False)
+    page = studio.open(f"/accounts/{family.encounter_id}", size=DESK)
+    page.get_by_role("button", name="用血减免").click()
+    page.get_by_label("血站审核单号").fill("370-2026-000123")
+    studio.shoot(page, "account-waiver")
+    page.get_by_role("button", name="确认减免").click()
+    page.get_by_text("已减免用血费用").wait_for()
+    page = studio.quoted(family, insured=False)
+    studio.shoot(page, "bedside-waiver")
+
+
 def _interim(studio: Studio) -> None:
     family = studio.ward.family("万里云", deposit_fen=6_000_000)
     page = studio.at_bedside(family)
@@ -373,6 +386,7 @@ SCENES: dict[str, Callable[[Studio], None]] = {
     "refused": _refused,
     "english": _english,
     "accounts": _accounts,
+    "waived": _waived,
     "interim": _interim,
     "prices": _prices,
     "worklist": _worklist,

@@ -263,6 +263,40 @@ def test_the_payment_group_is_noted_on_the_account_and_the_last_word_counts(open
     expect(page.get_by_role("button", name="病种分组 DIP I25.1:36.07")).to_be_visible()
 
 
+def test_a_donors_blood_is_waived_and_the_family_sees_it_apart_from_its_own_money(
+    open_as: Open, desk: MoneyDesk
+) -> None:
+    family = desk.ward.family("葛红梅", sex="female", charges={**FEW, "BLD-RBC": 2}, deposit_fen=10_000, insured=False)
+    page = open_as("billing_clerk", f"/accounts/{family.encounter_id}")
+    page.get_by_role("button", name="用血减免").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("¥440.00")
+    yes = dialog.get_by_role("button", name="确认减免")
+    expect(yes).to_be_disabled()
+    dialog.get_by_label("血站审核单号").fill("XZ 26")
+    expect(yes).to_be_disabled()
+    dialog.get_by_label("血站审核单号").fill("370-2026-000123")
+    dialog.get_by_label("减免多少").fill("440.01")
+    expect(yes).to_be_disabled()
+    dialog.get_by_label("减免多少").fill("400")
+    expect(dialog).to_contain_text(capitals_zh(40_000))
+    assert not faults_of(page)
+    yes.click()
+    expect(page.get_by_text("已减免用血费用 ¥400.00。")).to_be_visible()
+    expect(page.locator(".sums")).to_contain_text("用血减免¥400.00")
+    expect(page.locator(".sums")).to_contain_text("预交金¥100.00")
+    bill = desk.quoted(family)
+    page.goto(f"{desk.house.base_url}/bedside/{family.encounter_id}")
+    page.get_by_role("textbox").fill(family.admission_no)
+    page.keyboard.press("Enter")
+    expect(page.locator(".part dl").first).to_contain_text("血站支付（献血减免） ¥400.00")
+    page.goto(f"{desk.house.base_url}/accounts/{family.encounter_id}")
+    page.get_by_role("button", name="撤回用血减免").click()
+    dialog.get_by_role("button", name="确认撤回").click()
+    expect(page.get_by_text("已撤回用血减免 ¥400.00。")).to_be_visible()
+    assert desk.quoted(family)["due_fen"] == bill["due_fen"] + 40_000
+
+
 # ---- the shift -------------------------------------------------------------------------------------------------------
 
 
