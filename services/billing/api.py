@@ -224,19 +224,16 @@ def _deposit_routes(routes: APIRouter, door: Door) -> None:
     async def post_blood_waiver(request: Request, encounter_id: UUID, body: BloodWaiver) -> Response:
         async def act(tx: Transaction, caller: Caller) -> Answered:
             tx.correlation_id = encounter_id
+            # First, because a refusal tells what blood is on the account.
+            ward = await store.get_ward(tx, encounter_id)
+            check_ward(caller, Permission.SETTLEMENTS_SETTLE, ward, encounter_id)
             outcome = await actions.waive_blood(
                 tx, encounter_id=encounter_id, amount_fen=body.amount_fen, approval_no=body.approval_no
             )
             if not isinstance(outcome, Deposited):
                 refuse(outcome, encounter_id, may_open=True)
-            check_ward(caller, Permission.SETTLEMENTS_SETTLE, outcome.account.ward, encounter_id)
-            return Answered(
-                _shown_deposit(outcome, body.amount_fen),
-                "deposit",
-                outcome.entry_id,
-                outcome.account.patient_tok,
-                status=201,
-            )
+            answer = _shown_deposit(outcome, body.amount_fen)
+            return Answered(answer, "deposit", outcome.entry_id, outcome.account.patient_tok, status=201)
 
         return await door.command(request, Permission.SETTLEMENTS_SETTLE, act, body=body)
 
