@@ -24,16 +24,18 @@ def partition_of(topic: str, key: bytes) -> int:
     return int((murmur2(key) & 0x7FFFFFFF) % TOPICS[topic].partitions)
 
 
-CLOSE_SECONDS = 5.0
+STEP_SECONDS = 5.0
 
 
-async def _to_the_end(closing: Coroutine[object, object, None]) -> None:
-    """Close, even when whoever waits is called off meanwhile: half closed, aiokafka keeps its connections for good."""
-    closed = asyncio.ensure_future(closing)
+async def _to_the_end(step: Coroutine[object, object, None]) -> None:
+    """Connect or close, even when whoever waits is called off meanwhile: cut off halfway, aiokafka keeps connections for good."""
+    doing = asyncio.ensure_future(step)
     try:
-        await asyncio.shield(closed)
+        await asyncio.shield(doing)
     except asyncio.CancelledError:
-        await asyncio.wait([closed], timeout=CLOSE_SECONDS)
+        await asyncio.wait([doing], timeout=STEP_SECONDS)
+        doing.cancel()
+        await asyncio.gather(doing, return_exceptions=True)
         raise
 
 
@@ -54,7 +56,7 @@ class KafkaProducer:
     async def start(self) -> None:
         """Connect."""
         try:
-            await self._producer.start()
+            await _to_the_end(self._producer.start())
         except KafkaError as error:
             await self._producer.stop()
             raise BrokerUnavailable("Kafka does not answer.") from error
@@ -132,7 +134,7 @@ class KafkaConsumer:
         """Join the group."""
         self._consumer.subscribe(topics=list(self._topics), listener=self._listener)
         try:
-            await self._consumer.start()
+            await _to_the_end(self._consumer.start())
         except KafkaError as error:
             await self._consumer.stop()
             raise BrokerUnavailable("Kafka does not answer.") from error

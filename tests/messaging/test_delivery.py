@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Sequence
 
 import psutil
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from shared.db import transaction
 from shared.errors import Refused
 from shared.messaging import outbox
+from shared.messaging.broker import TopicPartition
 from shared.messaging.relay import Relay, RelayFenced, resend
 from tests.messaging.conftest import PUBLISHER, Bench, poisoned, record_effect
 
@@ -93,6 +95,22 @@ async def test_a_consumer_that_is_restarted_reads_on_where_the_database_says(ben
     await bench.announce("a")
     bench.start_consumer()
     assert await bench.eventually(lambda found: len(found) == 2) == [("a", 1), ("a", 2)]
+
+
+async def test_who_is_called_off_while_connecting_keeps_no_connection_open(bench: Bench, broker: object):
+    before = connections_to(broker)
+    for after_milliseconds in range(1, 13):
+        for member in (bench.make_producer(), bench.make_group("called-off", [bench.happened.topic.name], _nowhere)):
+            starting = asyncio.create_task(member.start())
+            await asyncio.sleep(after_milliseconds / 1000)
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
+            await member.stop()
+            assert connections_to(broker) == before, f"called off after {after_milliseconds} ms"
+
+
+async def _nowhere(partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+    return dict.fromkeys(partitions, 0)
 
 
 async def test_a_consumer_called_off_while_it_leaves_its_group_keeps_no_connection_open(bench: Bench, broker: object):
