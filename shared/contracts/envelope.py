@@ -6,7 +6,7 @@ Bodies carry ids, states, times, amounts and bed codes only; never a name, an id
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, get_args
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
@@ -50,6 +50,9 @@ class Event(BaseModel):
     def aggregate_id(self) -> str:
         """Return the id of what must stay in order; it is the Kafka key."""
         return str(getattr(self, self.key_field))
+
+
+_SOURCES = {source.encode(): source for source in get_args(Source)}
 
 
 class ContractBroken(Problem):
@@ -114,7 +117,7 @@ class Envelope:
     def correlation(self) -> str | None:
         """Return the correlation id as text."""
         raw = self._found.get("ce_correlationid")
-        return None if raw is None else raw.decode("ascii", "replace")
+        return None if raw is None else raw.decode("latin-1")
 
     @property
     def correlation_id(self) -> UUID | None:
@@ -156,13 +159,14 @@ class Envelope:
     @property
     def source(self) -> str:
         """Return whether the fact is live, imported or from paper."""
-        return self._found.get("ce_factsource", b"live").decode("ascii", "replace")
+        raw = self._found.get("ce_factsource", b"live")
+        return _SOURCES.get(raw) or raw.decode("latin-1")
 
     @property
     def traceparent(self) -> str | None:
         """Return the W3C trace context of what created the event."""
         raw = self._found.get("traceparent")
-        return None if raw is None else raw.decode("ascii", "replace")
+        return None if raw is None else raw.decode("latin-1")
 
 
 Instant = AwareDatetime

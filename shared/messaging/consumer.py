@@ -115,6 +115,7 @@ class _Batch:
 
     tx: Transaction
     inbox: dict[tuple[str, str], tuple[int, bool]]
+    known: frozenset[tuple[str, str]]
     applied: set[tuple[str, str]] = field(default_factory=set)
     stored: dict[TopicPartition, Any] = field(default_factory=dict)
     moved: dict[TopicPartition, outbox.Moved] = field(default_factory=dict)
@@ -372,7 +373,9 @@ class Consumer:
             await transaction.start()
             try:
                 batch, done = await self._apply_batch(conn, records, envelopes)
-                applied = [outbox.Applied(*place, *batch.inbox[place]) for place in batch.applied]
+                applied = [
+                    outbox.Applied(*place, *batch.inbox[place], place not in batch.known) for place in batch.applied
+                ]
                 moved = [moved for moved in batch.moved.values() if moved.next_offset > moved.was_offset]
                 if not await outbox.flush_consumed(batch.tx, applied, moved):
                     raise _NotMine
@@ -407,14 +410,10 @@ class Consumer:
             [aggregate_id for _, aggregate_id in aggregates],
         )
         positions = [row for row in rows if row["part"] is not None]
-        batch = _Batch(
-            Transaction(conn=conn, now=datetime.now(UTC)),
-            inbox={
-                (row["topic"], row["aggregate_id"]): (row["version"], row["parked"])
-                for row in rows
-                if row["part"] is None
-            },
-        )
+        inbox = {
+            (row["topic"], row["aggregate_id"]): (row["version"], row["parked"]) for row in rows if row["part"] is None
+        }
+        batch = _Batch(Transaction(conn=conn, now=datetime.now(UTC)), inbox, frozenset(inbox))
         for row in positions:
             at = int(row["next_offset"])
             batch.stored[TopicPartition(row["topic"], row["part"])] = row
@@ -596,7 +595,11 @@ class Consumer:
             moved = outbox.Moved(record.topic, record.partition, record.offset, record.offset + 1)
             applied = []
             if envelope is not None:
-                applied.append(outbox.Applied(record.topic, envelope.aggregate_id, envelope.version, parked=True))
+                place = (record.topic, envelope.aggregate_id)
+                is_new = not await conn.fetchval(
+                    "SELECT EXISTS (SELECT FROM inbox WHERE topic = $1 AND aggregate_id = $2)", *place
+                )
+                applied.append(outbox.Applied(*place, envelope.version, parked=True, is_new=is_new))
                 moved.events, moved.version_sum, moved.digest = 1, envelope.version, digest_of(envelope.raw_id)
             await outbox.flush_consumed(tx, applied, [moved])
         log.error("event_parked", service=self._service, topic=record.topic, reason=poison.reason)
@@ -638,7 +641,7 @@ async def run_handler(
         PoisonFound: the body breaks the contract, or the domain refuses the event; it must be parked with this reason.
     """
     try:
-        event = subscription.event.model_validate_json(record.value or b"")
+        event = subscription.event.__pydantic_validator__.validate_json(record.value or b"")
     except ValidationError as error:
         raise PoisonFound(record, f"body_broken:{error.errors(include_input=False)[0]['type']}") from None
     tx.cause = envelope
@@ -648,12 +651,19 @@ async def run_handler(
         tx.now = envelope.occurred_at
     if (correlation := envelope.correlation) is not None:
         tx.signals.add(correlation)
+    began = time.perf_counter()
     try:
-        with telemetry.processing(envelope, consumer) as sampled:
-            tx.traceparent = telemetry.current_traceparent() if sampled else None
+        if (span := telemetry.processing(envelope, consumer)) is None:
+            tx.traceparent = None
             await subscription.handler(tx, event, envelope)
+        else:
+            with span:
+                tx.traceparent = telemetry.current_traceparent()
+                await subscription.handler(tx, event, envelope)
     except Problem as problem:
         raise PoisonFound(record, problem.code) from problem
+    finally:
+        telemetry.processed(consumer, envelope.topic, began)
     faults.reached("K5")
 
 

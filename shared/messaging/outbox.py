@@ -75,15 +75,14 @@ _FLUSH_ANSWER = f"WITH {_EVENTS}, {_AUDIT}, {_ANSWER} SELECT"
 
 _INBOX = """
 , applied AS (
-    SELECT * FROM unnest($12::text[], $13::text[], $14::int[], $15::boolean[]) AS a(topic, aggregate_id, version, parked)
+    SELECT * FROM unnest($12::text[], $13::text[], $14::int[], $15::boolean[], $23::boolean[])
+        AS a(topic, aggregate_id, version, parked, is_new)
 ), advanced AS (
     UPDATE inbox i SET version = a.version, parked = i.parked OR a.parked
-    FROM applied a WHERE i.topic = a.topic AND i.aggregate_id = a.aggregate_id
-    RETURNING i.topic, i.aggregate_id
+    FROM applied a WHERE i.topic = a.topic AND i.aggregate_id = a.aggregate_id AND NOT a.is_new
 ), first_seen AS (
     INSERT INTO inbox (topic, aggregate_id, version, parked)
-    SELECT * FROM applied a WHERE NOT EXISTS (
-        SELECT FROM advanced d WHERE d.topic = a.topic AND d.aggregate_id = a.aggregate_id)
+    SELECT topic, aggregate_id, version, parked FROM applied WHERE is_new
 ), moved AS (
     UPDATE consumed c
     SET next_offset = m.next_offset, events = c.events + m.events, version_sum = c.version_sum + m.version_sum,
@@ -171,12 +170,13 @@ async def flush_answered(txs: Sequence[Transaction], answers: Sequence[Answer]) 
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """The last version applied, or parked, of one aggregate."""
+    """The last version applied, or parked, of one aggregate; `is_new` when the inbox had no row of it in this transaction."""
 
     topic: str
     aggregate_id: str
     version: int
     parked: bool
+    is_new: bool
 
 
 @dataclass(slots=True)
@@ -212,5 +212,6 @@ async def flush_consumed(tx: Transaction, applied: Sequence[Applied], moved: Seq
         [row.events for row in moved],
         [row.version_sum for row in moved],
         [row.digest for row in moved],
+        [row.is_new for row in applied],
     )
     return count == len(moved)

@@ -8,9 +8,10 @@ import atexit
 import http.client
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import attrgetter
 from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,7 +25,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, Sampler, TraceIdRatioBased
 from opentelemetry.sdk.version import __version__ as sdk_version
-from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from shared.contracts.envelope import Envelope
@@ -90,24 +91,17 @@ def _below(origin: SpanContext) -> Context:
 
 
 class _Processing:
-    """The `process` span of one event, and the time it took; costs about a microsecond when the event is not sampled."""
+    """The `process` span of one event."""
 
-    __slots__ = ("_began", "_consumer", "_envelope", "_span", "_token")
+    __slots__ = ("_consumer", "_envelope", "_origin", "_span", "_token")
 
-    def __init__(self, envelope: Envelope, consumer: str) -> None:
+    def __init__(self, envelope: Envelope, consumer: str, origin: SpanContext) -> None:
         self._envelope = envelope
         self._consumer = consumer
-        self._span: Span | None = None
+        self._origin = origin
 
-    def __enter__(self) -> bool:
-        traceparent = self._envelope.traceparent
-        if traceparent is not None and traceparent[-1:] in _ODD and (origin := _span_context(traceparent)) is not None:
-            self._open(origin)
-        self._began = time.perf_counter()
-        return self._span is not None
-
-    def _open(self, origin: SpanContext) -> None:
-        envelope = self._envelope
+    def __enter__(self) -> None:
+        envelope, origin = self._envelope, self._origin
         attributes: dict[str, str | int] = {
             "messaging.system": "kafka",
             "messaging.operation.name": "process",
@@ -130,10 +124,7 @@ class _Processing:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        _process_seconds.of(self._consumer, self._envelope.topic).observe(time.perf_counter() - self._began)
         span = self._span
-        if span is None:
-            return
         detach(self._token)
         if kind is not None:
             span.set_attribute("error.type", f"{kind.__module__}.{kind.__qualname__}")
@@ -141,12 +132,17 @@ class _Processing:
         span.end()
 
 
-def processing(envelope: Envelope, consumer: str) -> _Processing:
-    """Open the `process` span of one event, child of and linked to the span that announced it, and measure the handling.
+def processing(envelope: Envelope, consumer: str) -> _Processing | None:
+    """Return the `process` span of one event, child of and linked to the span that announced it; none when it is not sampled."""
+    traceparent = envelope.traceparent
+    if traceparent is None or traceparent[-1:] not in _ODD or (origin := _span_context(traceparent)) is None:
+        return None
+    return _Processing(envelope, consumer, origin)
 
-    Entering says whether there is a span: an event that is not sampled has none.
-    """
-    return _Processing(envelope, consumer)
+
+def processed(consumer: str, topic: str, began: float) -> None:
+    """Count how long the handling of one event took that began at `time.perf_counter()` = `began`."""
+    _process_seconds.of(consumer, topic).observe(time.perf_counter() - began)
 
 
 @contextmanager
@@ -171,10 +167,7 @@ def running(task: str, origin: str | None = None) -> Iterator[None]:
 
 def consumed(consumer: str, records: Sequence[Any]) -> None:
     """Count fetched records by topic."""
-    counts: dict[str, int] = {}
-    for record in records:
-        counts[record.topic] = counts.get(record.topic, 0) + 1
-    for topic, count in counts.items():
+    for topic, count in Counter(map(attrgetter("topic"), records)).items():
         _consumed.of(consumer, topic).inc(count)
 
 

@@ -34,8 +34,7 @@ def sample(text: str, start: str) -> float:
 
 
 def test_handling_an_event_is_counted_and_timed_by_consumer_and_topic():
-    with telemetry.processing(an_envelope(), "metrics-test"):
-        pass
+    telemetry.processed("metrics-test", an_envelope().topic, time.perf_counter())
     text = telemetry.metrics_text()
     labels = '{consumer="metrics-test",topic="beds.allocations.v1"}'
     assert sample(text, f"messaging_process_duration_seconds_count{labels}") == 1
@@ -113,7 +112,7 @@ def test_an_event_that_is_not_sampled_costs_next_to_nothing():
     for _ in range(20):
         began = time.perf_counter()
         for _ in range(1000):
-            with telemetry.processing(envelope, "metrics-test"):
-                telemetry.current_traceparent()
+            assert telemetry.processing(envelope, "metrics-test") is None
+            telemetry.processed("metrics-test", envelope.topic, began)
         best = min(best, (time.perf_counter() - began) / 1000)
     assert best < 3e-6, f"{best * 1e6:.2f} microseconds"
