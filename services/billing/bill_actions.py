@@ -270,7 +270,11 @@ async def _settle_when_covered(tx: Transaction, account: Account, deposits: tupl
         await actions.post_settlement(tx, account, settlement)
     number = await bill_store.reserve_receipt(tx, settlement.id, bill.charged_fen)
     await bill_store.send_errand(tx, "receipt", number)
-    return OnBill(account, settled, held_fen - settlement.deposits_fen if bill.interim else 0)
+    if not bill.interim:
+        return OnBill(account, settled, 0)
+    used = {posting.deposit_id: posting.fen for posting in settlement.postings}
+    left = [replace(one, amount_fen=one.amount_fen - used.get(one.entry_id, 0)) for one in deposits]
+    return OnBill(account, settled, held_fen - settlement.deposits_fen, domain.waived_fen(left))
 
 
 async def cancel_bill(

@@ -116,6 +116,7 @@ class _Batch:
     tx: Transaction
     inbox: dict[tuple[str, str], tuple[int, bool]]
     known: frozenset[tuple[str, str]]
+    """Whose rows the inbox had when it was read; the others are inserted."""
     applied: set[tuple[str, str]] = field(default_factory=set)
     stored: dict[TopicPartition, Any] = field(default_factory=dict)
     moved: dict[TopicPartition, outbox.Moved] = field(default_factory=dict)
@@ -640,7 +641,7 @@ async def run_handler(
     Raises:
         PoisonFound: the body breaks the contract, or the domain refuses the event; it must be parked with this reason.
     """
-    try:
+    try:  # the validator itself: `model_validate_json` looks at options first that nobody gives here
         event = subscription.event.__pydantic_validator__.validate_json(record.value or b"")
     except ValidationError as error:
         raise PoisonFound(record, f"body_broken:{error.errors(include_input=False)[0]['type']}") from None

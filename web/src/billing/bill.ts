@@ -86,6 +86,11 @@ export function bloodOf(entries: readonly Entry[], prices: ReadonlyMap<string, P
   return entries.filter(isBlood).reduce((sum, entry) => sum + entry.amount_fen, 0)
 }
 
+/** Whether the blood centre pays this deposit: it is taken back, never refunded or moved. */
+export function isWaiver(row: LedgerRow): boolean {
+  return row.entry.debit === 'blood_centre'
+}
+
 /** What of these deposits is money somebody paid; the rest the blood centre pays. */
 export function paidOf(held: { deposits_fen: number; waived_fen: number }): number {
   return held.deposits_fen - held.waived_fen

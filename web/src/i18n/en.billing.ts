@@ -247,6 +247,7 @@ export const enBilling: Words = {
     waiver_amount: 'How much is waived',
     waiver_yes: 'Waive it',
     waiver_done: '{yuan} for blood waived.',
+    waiver_of: 'No. {n}, {yuan}',
     waiver_back: 'Take back',
     waiver_back_title: 'Take a waiver back',
     waiver_back_lead: 'The patient owes it again; no money is paid out.',

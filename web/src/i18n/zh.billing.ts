@@ -243,6 +243,7 @@ export const zhBilling = {
     waiver_amount: '减免多少',
     waiver_yes: '确认减免',
     waiver_done: '已减免用血费用 {yuan}。',
+    waiver_of: '第 {n} 条 {yuan}',
     waiver_back: '撤回',
     waiver_back_title: '撤回用血减免',
     waiver_back_lead: '撤回后这一笔仍由患者付，不退任何钱。',
